@@ -1,0 +1,74 @@
+"""What every measurement stores beside its number: where it came from, so that it can be had again."""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def row(
+    recipe: str,
+    metric: str,
+    values: list[float],
+    *,
+    seeds: list[int],
+    keywords: dict[str, Any] | None = None,
+    unit: str = "",
+    bar: str = "",
+    met: bool | None = None,
+    reference: float | str = "",
+    source: str = "",
+    note: str = "",
+) -> dict[str, Any]:
+    """One line of RESULTS.md.
+
+    Args:
+      recipe: what was trained or timed, as a reader would name it.
+      metric: what was measured.
+      values: one for each seed or repeat; the report gives mean and spread.
+      seeds: the seeds of these values, in order.
+      keywords: of the recipe, where they differ from its defaults.
+      unit: nats, bits/dim, s, ms, times ...
+      bar: what was asked for, in words ("<= 87.46"); `met` says whether these values reach it.
+      reference: the published or rival number, `source` where it stands.
+      note: what a reader must know to judge the number.
+    """
+    return locals()
+
+
+def record(name: str, title: str, command: str, rows: list[dict[str, Any]]) -> Path:
+    """Write results/NAME.json: the rows, and the command, commit, hardware and versions they were measured with."""
+    path = ROOT / "results" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    about = {"title": title, "command": command, "commit": commit(), "date": time.strftime("%Y-%m-%d")}
+    path.write_text(json.dumps(about | {"hardware": hardware(), "versions": versions(), "rows": rows}, indent=1) + "\n")
+    return path
+
+
+def commit() -> str:
+    """Short hash of HEAD, with + where tracked files were changed since."""
+    git = lambda *a: subprocess.run(["git", *a], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if git("status", "--porcelain", "-uno") else "")
+
+
+def hardware() -> str:
+    """The devices jax computes on, and the processor."""
+    import jax
+
+    cpu = platform.processor() or platform.machine()
+    if (info := Path("/proc/cpuinfo")).exists():
+        cpu = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")), cpu)
+    cores = len(os.sched_getaffinity(0)) if platform.system() == "Linux" else "?"
+    devices = ", ".join(sorted({device.device_kind for device in jax.devices()}))
+    return f"{devices}; {cores} cores of {cpu}"
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that decide the numbers."""
+    return {"python": platform.python_version()} | {name: version(name) for name in ("jax", "flax", "optax", "numpy")}

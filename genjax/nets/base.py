@@ -1,0 +1,30 @@
+"""A network as two pure functions, and what all networks share."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class Net(NamedTuple):
+    """A network: parameters are a plain nested dict, inputs are arrays whose first axis is the example."""
+
+    init: Callable[..., Any]  # (key, *inputs) -> params
+    apply: Callable[..., jax.Array]  # (params, *inputs) -> output
+
+
+def as_net(module: nn.Module) -> Net:
+    """A Linen module without mutable state as a `Net`."""
+
+    def init(key: jax.Array, *inputs):
+        return jax.jit(module.init)(key, *inputs)["params"]
+
+    return Net(init, lambda params, *inputs: module.apply({"params": params}, *inputs))
+
+
+def conditions(*given: jax.Array | None) -> jax.Array | None:
+    """The conditions that are there, flattened and joined to (B, C), or None."""
+    there = [c.reshape(c.shape[0], -1) for c in given if c is not None]
+    return jnp.concatenate(there, axis=-1) if there else None
