@@ -1,0 +1,137 @@
+"""What a data set is: arrays by index, a line on what they hold, and the refusal of arrays that do not hold it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class DataError(ValueError):
+    """Data that cannot be used, in one line: what is wrong, where, what to do."""
+
+
+class Spec(NamedTuple):
+    """What a recipe needs to know of a data set."""
+
+    shape: tuple[int, ...]  # of one example, channels last: (8, 8, 1); (2,) for toys
+    levels: int  # values are 0 .. levels - 1: 256 for 8 bits, 17 for digits, 2 for binary; 0 for continuous
+    classes: int  # labels are 0 .. classes - 1; 0 for none
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """Rows that are read when asked for: stands where an array would not fit into memory."""
+
+    shape: tuple[int, ...]  # (rows, *example)
+    dtype: np.dtype
+    read: Callable[[np.ndarray], np.ndarray]  # row numbers (n,) -> (n, *example)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """One row for an integer, many for a slice, a list or an array of them."""
+        numbers = np.arange(len(self))[rows]
+        return self.read(np.atleast_1d(numbers)).reshape(*numbers.shape, *self.shape[1:])
+
+
+Rows = np.ndarray | Indexed
+
+
+class Split(NamedTuple):
+    """Examples (n, *spec.shape) and their labels (n,), or None."""
+
+    x: Rows
+    y: Rows | None = None
+
+
+class Dataset(NamedTuple):
+    """Splits `train`, `valid`, `test` of one source."""
+
+    name: str
+    spec: Spec
+    splits: dict[str, Split]
+    entropy: float | None = None  # nats, of the true density: toys only
+
+
+def spec_from(fields: dict[str, Any]) -> Spec:
+    """The Spec whose `_asdict()` went through JSON, which has no tuples."""
+    return Spec(**fields)._replace(shape=tuple(fields["shape"]))
+
+
+# ---- splits where none are given ---------------------------------------------------------------------------------------
+
+
+def take(split: Split, rows: np.ndarray) -> Split:
+    """The given rows of a split; rows that are read when asked for stay so."""
+
+    def of(column: Rows | None) -> Rows | None:
+        if not isinstance(column, Indexed):
+            return None if column is None else column[rows]
+        return Indexed((len(rows), *column.shape[1:]), column.dtype, lambda numbers: column[rows[numbers]])
+
+    return Split(of(split.x), of(split.y))
+
+
+def cut(whole: Split, seed: int = 0) -> dict[str, Split]:
+    """80 / 10 / 10 % in an order drawn with `seed`."""
+    order, tenth = np.random.default_rng(seed).permutation(len(whole.x)), max(1, len(whole.x) // 10)
+    parts = order[: -2 * tenth], order[-2 * tenth : -tenth], order[-tenth:]
+    return {name: take(whole, rows) for name, rows in zip(("train", "valid", "test"), parts, strict=True)}
+
+
+def complete(splits: dict[str, Split], seed: int = 0) -> dict[str, Split]:
+    """All three splits: a missing one is a tenth of `train`, drawn with `seed`; with `train` alone, 80 / 10 / 10 %."""
+    if set(splits) == {"train"}:
+        return cut(splits["train"], seed)
+    for name in {"valid", "test"} - set(splits):
+        order = np.random.default_rng(seed).permutation(len(splits["train"].x))
+        tenth = max(1, len(order) // 10)
+        splits = splits | {"train": take(splits["train"], order[:-tenth]), name: take(splits["train"], order[-tenth:])}
+    return splits
+
+
+def joined(*splits: Split) -> Split:
+    """Several splits as one, as for tables that train on train and valid together."""
+    labels = None if any(split.y is None for split in splits) else np.concatenate([split.y[:] for split in splits])
+    return Split(np.concatenate([split.x[:] for split in splits]), labels)
+
+
+# ---- refusing what does not hold ------------------------------------------------------------------------------------------
+
+
+def check(dataset: Dataset) -> Dataset:
+    """The data set itself, or a DataError that names the split and what is wrong with it."""
+    if "train" not in dataset.splits:
+        raise DataError(f"{dataset.name} has no split 'train', only {', '.join(dataset.splits) or 'nothing'}")
+    for name, split in dataset.splits.items():
+        where = f"{dataset.name}, split {name!r}"
+        _check_examples(where, split.x, dataset.spec)
+        if split.y is not None:
+            _check_labels(where, split, dataset.spec.classes)
+    return dataset
+
+
+def _check_examples(where: str, x: Rows, spec: Spec) -> None:
+    if len(x) == 0:
+        raise DataError(f"{where}: no examples; give more data, or other splits")
+    if tuple(x.shape[1:]) != spec.shape:
+        raise DataError(f"{where}: one example has shape {tuple(x.shape[1:])}, but that of the data set is {spec.shape}")
+    if isinstance(x, Indexed):
+        return  # looking at every row would read the whole set
+    if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
+        bad = int(np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(1))[0])
+        raise DataError(f"{where}: x holds NaN or infinity, first in row {bad}; clean or drop such rows")
+    if spec.levels and (x.min() < 0 or x.max() >= spec.levels):
+        raise DataError(f"{where}: x holds values {x.min()} .. {x.max()}, but {spec.levels} levels are 0 .. {spec.levels - 1}")
+
+
+def _check_labels(where: str, split: Split, classes: int) -> None:
+    y = split.y
+    if len(y) != len(split.x):
+        raise DataError(f"{where}: {len(split.x)} examples but {len(y)} labels; the files do not belong together")
+    if not np.issubdtype(y.dtype, np.integer):
+        raise DataError(f"{where}: labels are {y.dtype}, not integers; give class numbers 0 .. classes - 1")
+    if not isinstance(y, Indexed) and (y.min() < 0 or y.max() >= classes):
+        raise DataError(f"{where}: labels {y.min()} .. {y.max()}, but there are {classes} classes, 0 .. {classes - 1}")
