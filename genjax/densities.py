@@ -18,6 +18,15 @@ class Likelihood(NamedTuple):
     log_prob: Callable[[jax.Array, jax.Array], jax.Array]  # (theta, x) -> (B,) nats
     mean: Callable[[jax.Array], jax.Array]  # theta -> E[x]
     draw: Callable[[jax.Array, jax.Array], jax.Array]  # (keys (B,), theta) -> x
+    log_mass: Callable[[jax.Array], jax.Array] | None = None  # theta -> (*x.shape, levels): log p of x = k / (levels - 1)
+
+
+class LatentCode(NamedTuple):
+    """A model p(x) = int p(x | z) N(z; 0, I) dz laid open to an entropy coder: see `genjax.compress`."""
+
+    latent: tuple[int, ...]  # shape of one z
+    posterior: Callable[..., tuple[jax.Array, jax.Array]]  # (params, x, y=None) -> mean, scale of q(z | x), each (B, *latent)
+    log_mass: Callable[..., jax.Array] | None = None  # (params, z, y=None) -> (B, *x, levels); None for continuous data
 
 
 def flat_sum(values: jax.Array) -> jax.Array:
@@ -45,7 +54,10 @@ def bernoulli() -> Likelihood:
     def draw(keys, logits):
         return jax.vmap(jax.random.bernoulli)(keys, jax.nn.sigmoid(logits)).astype(jnp.float32)
 
-    return Likelihood(1, log_prob, jax.nn.sigmoid, draw)
+    def log_mass(logits):
+        return jnp.stack([jax.nn.log_sigmoid(-logits), jax.nn.log_sigmoid(logits)], axis=-1)
+
+    return Likelihood(1, log_prob, jax.nn.sigmoid, draw, log_mass)
 
 
 def gaussian(scale: float | None = None) -> Likelihood:
@@ -73,19 +85,25 @@ def discretized_logistic(levels: int = 256) -> Likelihood:
         mean, log_scale = jnp.split(theta, 2, axis=-1)
         return mean + 0.5, jnp.maximum(log_scale - 2.0, -7.0)  # a zero network predicts mid-grey, about 30 levels wide
 
-    def log_prob(theta, x):
-        mean, log_scale = split(theta)
+    def level_log_prob(mean, log_scale, x):
         upper = (x + bin_width / 2 - mean) * jnp.exp(-log_scale)
         lower = (x - bin_width / 2 - mean) * jnp.exp(-log_scale)
-        return flat_sum(log_sigmoid_difference(
-            jnp.where(x > 1 - bin_width / 2, jnp.inf, upper), jnp.where(x < bin_width / 2, -jnp.inf, lower)))
+        return log_sigmoid_difference(
+            jnp.where(x > 1 - bin_width / 2, jnp.inf, upper), jnp.where(x < bin_width / 2, -jnp.inf, lower))
+
+    def log_prob(theta, x):
+        return flat_sum(level_log_prob(*split(theta), x))
+
+    def log_mass(theta):
+        mean, log_scale = split(theta)
+        return level_log_prob(mean[..., None], log_scale[..., None], jnp.arange(levels) * bin_width)
 
     def draw(keys, theta):
         mean, log_scale = split(theta)
         x = mean + jnp.exp(log_scale) * jax.vmap(lambda key: jax.random.logistic(key, mean.shape[1:]))(keys)
         return jnp.clip(jnp.round(x / bin_width), 0, levels - 1) * bin_width
 
-    return Likelihood(2, log_prob, lambda theta: jnp.clip(split(theta)[0], 0.0, 1.0), draw)
+    return Likelihood(2, log_prob, lambda theta: jnp.clip(split(theta)[0], 0.0, 1.0), draw, log_mass)
 
 
 def log_sigmoid_difference(upper: jax.Array, lower: jax.Array) -> jax.Array:

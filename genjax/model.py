@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from genjax.densities import LatentCode
+
 Params = dict[str, Any]
 Batch = dict[str, jax.Array]
 
@@ -51,6 +53,7 @@ class Model(NamedTuple):
     log_prob: Callable[[Params, Batch], jax.Array] | None = None  # exact, nats per example; a bound never has this name
     bound: Callable[..., jax.Array] | None = None  # (params, key, batch, samples=1) -> lower bound on log_prob, nats
     memory: Callable[[Params, jax.Array, Batch], Batch] | None = None  # the rows that ride with the first batch
+    latent_code: LatentCode | None = None  # what bits-back and lossy compression need
 
 
 # ---- random numbers: fold by name, by step, by example; so nothing depends on what else was drawn --------------------

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax.densities import Likelihood, bernoulli, flat_sum, normal_kl
-from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, normal, stream
+from genjax.densities import LatentCode, Likelihood, bernoulli, flat_sum, normal_kl
+from genjax.model import Batch, Loss, Model, Params, Phase, as_batch, example_keys, normal, stream
 from genjax.nets import Net
 
 
@@ -140,8 +140,16 @@ def vae(
     def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
         return decode(params, normal(keys, latent), y)
 
+    def mean_and_scale(params: Params, x: jax.Array, y: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+        q = posterior(params, as_batch(x, y))
+        return q.mean, jnp.exp(q.log_scale)
+
+    def log_mass(params: Params, z: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        return likelihood.log_mass(decoder.apply(params["decoder"], z, condition(y)))
+
+    code = LatentCode(tuple(latent), mean_and_scale, log_mass if likelihood.log_mass else None)
     phase = Phase("iwae" if importance else "elbo", iwae if importance else elbo, ("encoder", "decoder"), tx)
-    return Model(init, ((phase,),), sample, ("decoder",), encode, decode, bound=bound)
+    return Model(init, ((phase,),), sample, ("decoder",), encode, decode, bound=bound, latent_code=code)
 
 
 def _fits(name: str, apply: Callable, inputs: tuple, wanted: tuple[int, ...]) -> None:

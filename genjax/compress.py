@@ -1,0 +1,410 @@
+"""Lossless and lossy compression into real bytes: vectorized rANS (1311.2540) and bits-back coding with it (1901.04866).
+
+rANS keeps a number s; a symbol that owns the slots [start, start + freq) of 2^bits goes on and comes off the top of it:
+
+    push   s <- (s // freq) 2^bits + start + s % freq,         log2 s grows by bits - log2 freq = -log2 p
+    pop    slot = s % 2^bits names the symbol;  s <- freq (s // 2^bits) + slot - start, which shrinks it by as much
+
+`lanes` such numbers ("heads", 64 bits) take turns over an array of symbols and spill 32-bit words onto one shared stack.
+A stack is a value: pushing and popping return new ones. Pop undoes push exactly, so popping what was never pushed draws a
+sample at the expense of bits that are already there and that the receiver gets back. That is bits-back coding of x with
+a latent z: per example
+
+    pop z ~ q(z|x)       push x by p(x|z)       push z by p(z)         net  -log2 p(x|z) p(z) / q(z|x), the negative ELBO
+
+with z on a grid of 2^latent_bits bins that are equally likely under the prior N(0, 1). The first pops find no bits yet and
+take pseudo-random ones, which stay in the file: `initial_bits` says how many. The reader checks to get the same ones back.
+
+The trap: both sides must see the same integers, bit for bit, and they come from a network's floats. XLA may sum in another
+order for another batch shape, program, device or version. So both sides run the same jitted functions at the same
+batch shape (`group`, the last one padded), float32 outputs become integers in float64 on the host, and a file is
+read by the versions and on the kind of device it was written with; elsewhere the check fails with a clear line, never silently.
+"""
+
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from genjax.densities import LatentCode
+from genjax.model import Model, Params, need
+
+Ints = np.ndarray  # (n,) uint64: 64-bit unsigned arithmetic throughout, exact and silent about overflow that never happens
+
+LOW = 31  # heads live in [2^31, 2^63)
+LEVEL_BITS = 20  # resolution of the probabilities of data: what the floor of one slot a level takes is 256 / 2^20 at most
+BIN_BITS = 24  # and of the posterior's bins, of which there are more; both are well below LOW, where rANS loses precision
+MAGIC = b"gjx1"
+HEADER = struct.Struct("<4sIIHBI")  # magic, examples, group, lanes, latent bits, initial words
+
+
+# ---- rANS ------------------------------------------------------------------------------------------------------------
+
+
+class Stack(NamedTuple):
+    """The message so far."""
+
+    heads: Ints  # (lanes,) in [2^31, 2^63)
+    tail: tuple | None = None  # (top chunk of uint32 words, the tail below it), None at the bottom
+    borrowed: int = 0  # pseudo-random words taken from below the bottom
+
+
+def empty_stack(lanes: int) -> Stack:
+    """A stack of no symbols. Its heads start at random too: a pop from round numbers would draw no sample but the first bin."""
+    return Stack(_random_words(0, lanes).astype(np.uint64) | np.uint64(1 << LOW))
+
+
+def _random_words(first: int, count: int) -> np.ndarray:
+    """(count,) uint32: words number first + count - 1 down to first of one fixed endless sequence (splitmix64)."""
+    n = np.arange(first + count, first, -1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    n = (n ^ (n >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    n = (n ^ (n >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((n ^ (n >> np.uint64(31))) >> np.uint64(32)).astype(np.uint32)
+
+
+def encode_symbols(stack: Stack, start: Ints, freq: Ints, bits: int) -> Stack:
+    """Push symbols, the last first, so that popping them runs forward.
+
+    Args:
+      start: (n,) integers, the first slot of each symbol, of 2^bits.
+      freq: (n,) integers, how many slots each has; 0 cannot be coded.
+      bits: resolution of the probabilities, at most 28.
+    """
+    start, freq = start.astype(np.uint64), freq.astype(np.uint64)
+    heads, tail = stack.heads.copy(), stack.tail
+    limit, bits = freq << np.uint64(63 - bits), np.uint64(bits)
+    for rows in reversed(_turns(len(start), len(heads))):
+        s, f = heads[: rows.stop - rows.start], freq[rows]
+        full = s >= limit[rows]
+        if full.any():
+            tail = (s[full].astype(np.uint32), tail)
+            s = np.where(full, s >> np.uint64(32), s)
+        whole, rest = np.divmod(s, f)
+        heads[: len(s)] = (whole << bits) + rest + start[rows]
+    return stack._replace(heads=heads, tail=tail)
+
+
+def decode_symbols(
+    stack: Stack, count: int, bits: int, find: Callable[[slice, Ints], tuple[Ints, Ints, Ints]]
+) -> tuple[Stack, Ints]:
+    """Pop `count` symbols, (count,) integers. `find(rows, slots)` gives symbol, start and freq of the owners of slots."""
+    heads, symbols, bits = stack.heads.copy(), np.empty(count, np.uint64), np.uint64(bits)
+    for rows in _turns(count, len(heads)):
+        s = heads[: rows.stop - rows.start]
+        slot = s & ((np.uint64(1) << bits) - np.uint64(1))
+        symbols[rows], start, freq = find(rows, slot)
+        s = freq * (s >> bits) + slot - start
+        hungry = s < np.uint64(1 << LOW)
+        if hungry.any():
+            stack, words = _take(stack, int(hungry.sum()))
+            s[hungry] = (s[hungry] << np.uint64(32)) | words
+        heads[: len(s)] = s
+    return stack._replace(heads=heads), symbols
+
+
+def _turns(count: int, lanes: int) -> list[slice]:
+    """The symbols that are coded at once, one a lane."""
+    return [slice(first, min(first + lanes, count)) for first in range(0, count, lanes)]
+
+
+def _take(stack: Stack, count: int) -> tuple[Stack, np.ndarray]:
+    """The top `count` words of the tail, in the order in which they were put there."""
+    chunks, tail = [], stack.tail
+    while count and tail is not None:
+        chunk, tail = tail
+        if len(chunk) > count:
+            chunk, tail = chunk[-count:], (chunk[:-count], tail)
+        chunks.append(chunk)
+        count -= len(chunk)
+    if count:
+        chunks.append(_random_words(stack.borrowed + len(stack.heads), count))
+    return stack._replace(tail=tail, borrowed=stack.borrowed + count), np.concatenate(chunks[::-1]).astype(np.uint64)
+
+
+def words_of(stack: Stack) -> np.ndarray:
+    """(n,) uint32: the tail from its bottom to its top."""
+    chunks, tail = [np.empty(0, np.uint32)], stack.tail
+    while tail is not None:
+        chunks.insert(1, tail[0])
+        tail = tail[1]
+    return np.concatenate(chunks)
+
+
+# ---- codecs: how an array of symbols goes on a stack and comes off it ------------------------------------------------
+
+
+class Codec(NamedTuple):
+    """push and pop undo each other exactly, in either order."""
+
+    push: Callable[[Stack, Ints], Stack]  # (stack, symbols (n,)) -> stack
+    pop: Callable[[Stack], tuple[Stack, Ints]]  # stack -> (stack, symbols (n,))
+
+
+def uniform(count: int, bits: int) -> Codec:
+    """`count` symbols of 0 .. 2^bits - 1, all equally likely."""
+    one = np.ones(count, np.uint64)
+    return Codec(
+        lambda stack, symbols: encode_symbols(stack, symbols, one, bits),
+        lambda stack: decode_symbols(stack, count, bits, lambda rows, slots: (slots, slots, one[rows])),
+    )
+
+
+def categorical(log_mass: np.ndarray, bits: int = LEVEL_BITS) -> Codec:
+    """One symbol a row of log_mass (n, levels), which need not be normalized; every level keeps at least one slot."""
+    edges = _slots(np.asarray(log_mass), bits)
+
+    def push(stack: Stack, symbols: Ints) -> Stack:
+        start, stop = (np.take_along_axis(edges, (symbols + np.uint64(k))[:, None].astype(np.int64), 1)[:, 0] for k in (0, 1))
+        return encode_symbols(stack, start, stop - start, bits)
+
+    def find(rows: slice, slots: Ints) -> tuple[Ints, Ints, Ints]:
+        table = edges[rows]
+        symbols = (table[:, 1:-1] <= slots[:, None]).sum(1)
+        at = np.arange(len(symbols))
+        return symbols, table[at, symbols], table[at, symbols + 1] - table[at, symbols]
+
+    return Codec(push, lambda stack: decode_symbols(stack, len(edges), bits, find))
+
+
+def _slots(log_mass: np.ndarray, bits: int) -> np.ndarray:
+    """(n, levels + 1) uint64: the first slot of each level, and 2^bits."""
+    mass = np.exp(log_mass.astype(np.float64) - log_mass.max(1, keepdims=True))
+    if not np.isfinite(mass).all():
+        bad = (~np.isfinite(mass)).any(axis=1).sum()
+        raise ValueError(f"the model's probabilities are not finite in {bad} of {len(mass)} places")
+    share = np.cumsum(mass, axis=1)
+    share = np.concatenate([np.zeros((len(mass), 1)), share / share[:, -1:]], axis=1)
+    levels = mass.shape[1]
+    return np.floor(share * (2**bits - levels)).astype(np.uint64) + np.arange(levels + 1, dtype=np.uint64)
+
+
+def normal_bins(mean: np.ndarray, scale: np.ndarray, latent_bits: int, bits: int = BIN_BITS) -> Codec:
+    """The bin, of 2^latent_bits equally likely under N(0, 1), of a draw from N(mean, scale^2); mean and scale (n,).
+
+    Slots are given by one integer function of (bin, mean, scale), searched by bisection: there is no inverse to disagree with.
+    """
+    mean, scale = mean.astype(np.float64), scale.astype(np.float64)
+    if not (np.isfinite(mean).all() and np.isfinite(scale).all() and (scale > 0).all()):
+        raise ValueError("the model's posterior has a mean or scale that is not finite, or a scale that is zero")
+    bins = 1 << latent_bits
+    edges = ndtri(np.arange(bins + 1) / bins)
+
+    def first(number: np.ndarray, rows: slice) -> Ints:
+        share = ndtr((edges[number] - mean[rows]) / scale[rows])
+        return np.floor(share * (2**bits - bins)).astype(np.uint64) + number.astype(np.uint64)
+
+    def push(stack: Stack, symbols: Ints) -> Stack:
+        number, every = symbols.astype(np.int64), slice(None)
+        start = first(number, every)
+        return encode_symbols(stack, start, first(number + 1, every) - start, bits)
+
+    def find(rows: slice, slots: Ints) -> tuple[Ints, Ints, Ints]:
+        low = np.zeros(len(slots), np.int64)
+        for half in (1 << np.arange(latent_bits)[::-1]):  # first(low) <= slot < first(low + 2 half) all along
+            low = np.where(first(low + half, rows) <= slots, low + half, low)
+        start = first(low, rows)
+        return low, start, first(low + 1, rows) - start
+
+    return Codec(push, lambda stack: decode_symbols(stack, len(mean), bits, find))
+
+
+def bin_centres(numbers: Ints, latent_bits: int) -> np.ndarray:
+    """float32: the prior's median of each bin, what the decoder is given for z."""
+    return ndtri((numbers.astype(np.float64) + 0.5) / (1 << latent_bits)).astype(np.float32)
+
+
+# ---- bits back -------------------------------------------------------------------------------------------------------
+
+
+class Networks(NamedTuple):
+    """A `LatentCode` as functions of host arrays at one batch shape, fewer rows padded to it."""
+
+    posterior: Callable[..., tuple[np.ndarray, np.ndarray]]  # (x, y) -> mean, scale, each (rows, *latent)
+    log_mass: Callable[..., np.ndarray]  # (z, y) -> (rows, *x, levels)
+
+
+def networks(code: LatentCode, params: Params, group: int) -> Networks:
+    """The same two compiled programs for the writer and the reader."""
+
+    def fixed(function):
+        compiled = jax.jit(function)
+
+        def call(rows: np.ndarray, y: np.ndarray | None) -> Any:
+            pad = lambda a: None if a is None else np.concatenate([a, np.zeros((group - len(a), *a.shape[1:]), a.dtype)])
+            return jax.tree.map(lambda out: np.asarray(out)[: len(rows)], compiled(params, pad(rows), pad(y)))
+
+        return call
+
+    return Networks(fixed(code.posterior), fixed(code.log_mass))
+
+
+def bits_back(nets: Networks, shape: tuple[int, ...], levels: int, latent: tuple[int, ...], latent_bits: int, y: Any) -> Codec:
+    """Codec of the levels of a few examples, (rows * dims,) integers; `shape` (rows, *x), `y` their labels or None."""
+    rows = shape[0]
+    prior = uniform(rows * int(np.prod(latent)), latent_bits)
+
+    def posterior(symbols: Ints) -> Codec:
+        mean, scale = nets.posterior(to_grid(symbols, levels).reshape(shape), y)
+        return normal_bins(mean.reshape(-1), scale.reshape(-1), latent_bits)
+
+    def likelihood(bins: Ints) -> Codec:
+        z = bin_centres(bins, latent_bits).reshape(rows, *latent)
+        return categorical(nets.log_mass(z, y).reshape(-1, levels))
+
+    def push(stack: Stack, symbols: Ints) -> Stack:
+        stack, bins = posterior(symbols).pop(stack)
+        return prior.push(likelihood(bins).push(stack, symbols), bins)
+
+    def pop(stack: Stack) -> tuple[Stack, Ints]:
+        stack, bins = prior.pop(stack)
+        stack, symbols = likelihood(bins).pop(stack)
+        return posterior(symbols).push(stack, bins), symbols
+
+    return Codec(push, pop)
+
+
+def to_grid(symbols: Ints, levels: int) -> np.ndarray:
+    """float32 k / (levels - 1) of levels k."""
+    return symbols.astype(np.float32) / np.float32(levels - 1)
+
+
+def to_levels(x: np.ndarray, levels: int) -> Ints:
+    """Integer levels of x on the grid k / (levels - 1); ValueError off it."""
+    symbols = np.rint(np.asarray(x, np.float64) * (levels - 1))
+    off = np.abs(np.asarray(x, np.float64) * (levels - 1) - symbols).max(initial=0)
+    if not off < 1e-3 or symbols.min(initial=0) < 0 or symbols.max(initial=0) > levels - 1:
+        raise ValueError(f"compress needs x on the grid k / {levels - 1} within [0, 1]; this x lies off it: quantize it first")
+    return symbols.astype(np.uint64)
+
+
+def _discrete(model: Model, params: Params, y: np.ndarray | None) -> tuple[LatentCode, tuple[int, ...], int]:
+    """(code, shape of one x, levels), or a ValueError that says what is missing."""
+    code = need(model, "latent_code", "lossless compression")
+    if code.log_mass is None:
+        raise ValueError("lossless compression needs a likelihood with `log_mass`, of discrete data; this one is continuous")
+    z = jax.ShapeDtypeStruct((1, *code.latent), jnp.float32)
+    *shape, levels = jax.eval_shape(code.log_mass, params, z, None if y is None else y[:1]).shape[1:]
+    return code, tuple(shape), levels
+
+
+def compress(
+    model: Model,
+    params: Params,
+    x: np.ndarray,
+    y: np.ndarray | None = None,
+    *,
+    latent_bits: int = 12,
+    group: int = 1,
+    lanes: int = 32,
+) -> bytes:
+    """The bytes from which `decompress` has x back exactly.
+
+    Args:
+      x: (N, *x) on the likelihood's grid k / (levels - 1).
+      y: (N,) labels of a conditional model; the reader must have them too, they are not in the bytes.
+      latent_bits: 2^latent_bits bins for each latent dimension, 4 to 18; more than 12 hardly helps.
+      group: examples coded together: more are quicker and cost more initial bits.
+      lanes: numbers that take turns: more are quicker and cost 4 bytes each.
+    """
+    code, shape, levels = _discrete(model, params, y)
+    if not 4 <= latent_bits <= 18 or group < 1 or not 1 <= lanes < 1 << 16:
+        raise ValueError(f"compress: {latent_bits=} (4 to 18), {group=} (1 or more) or {lanes=} (1 to 65535) is out of range")
+    if (x := np.asarray(x)).shape[1:] != shape:
+        raise ValueError(f"compress: one example of x has shape {x.shape[1:]}, the model's has {shape}")
+    symbols, nets, stack = to_levels(x, levels), networks(code, params, group), empty_stack(lanes)
+    for rows in _turns(len(x), group):
+        codec = _group(code, nets, rows, shape, levels, latent_bits, y)
+        stack = codec.push(stack, symbols[rows].reshape(-1))
+    return _to_bytes(stack, len(x), group, latent_bits)
+
+
+def _group(code, nets, rows: slice, shape, levels: int, latent_bits: int, y: np.ndarray | None) -> Codec:
+    """The codec of one group of examples."""
+    labels = None if y is None else np.asarray(y)[rows]
+    return bits_back(nets, (rows.stop - rows.start, *shape), levels, code.latent, latent_bits, labels)
+
+
+def decompress(model: Model, params: Params, data: bytes, y: np.ndarray | None = None) -> np.ndarray:
+    """(N, *x) float32 from the bytes of `compress`.
+
+    ValueError where the bytes were damaged, or written with another model, parameters, labels, versions or device.
+    """
+    code, shape, levels = _discrete(model, params, y)
+    stack, count, group, latent_bits, borrowed = _from_bytes(data)
+    nets, x = networks(code, params, group), np.empty((count, *shape), np.float32)
+    for rows in reversed(_turns(count, group)):
+        stack, symbols = _group(code, nets, rows, shape, levels, latent_bits, y).pop(stack)
+        x[rows] = to_grid(symbols, levels).reshape(x[rows].shape)
+    _check_back(stack, borrowed)
+    return x
+
+
+def initial_bits(data: bytes) -> int:
+    """How many of the bits of these bytes were there before the first example: a fixed cost, 32 a lane and an initial word."""
+    stack, *_, borrowed = _from_bytes(data)
+    return 32 * (len(stack.heads) + borrowed)
+
+
+# ---- lossy: the posterior's means only -------------------------------------------------------------------------------
+
+
+def compress_lossy(
+    model: Model, params: Params, x: np.ndarray, y: np.ndarray | None = None, *, latent_bits: int = 4, lanes: int = 32
+) -> bytes:
+    """The bins of the posterior's means, latent_bits (1 to 18) each: the rate is latent_bits * prod(latent) bits an example."""
+    mean, _ = need(model, "latent_code", "lossy compression").posterior(params, x, y)
+    if not 1 <= latent_bits <= 18:
+        raise ValueError(f"compress_lossy: {latent_bits=} is out of range, 1 to 18")
+    bins = np.minimum(ndtr(np.asarray(mean, np.float64).reshape(-1)) * (1 << latent_bits), (1 << latent_bits) - 1)
+    stack = uniform(bins.size, latent_bits).push(empty_stack(lanes), bins.astype(np.uint64))
+    return _to_bytes(stack, len(x), len(x), latent_bits)
+
+
+def decompress_lossy(model: Model, params: Params, data: bytes, y: np.ndarray | None = None) -> jax.Array:
+    """(N, *x): what the model decodes from the bytes of `compress_lossy`."""
+    code = need(model, "latent_code", "lossy compression")
+    stack, count, _, latent_bits, borrowed = _from_bytes(data)
+    stack, bins = uniform(count * int(np.prod(code.latent)), latent_bits).pop(stack)
+    _check_back(stack, borrowed)
+    return need(model, "decode", "lossy compression")(params, bin_centres(bins, latent_bits).reshape(count, *code.latent), y)
+
+
+# ---- the file --------------------------------------------------------------------------------------------------------
+
+
+def _to_bytes(stack: Stack, count: int, group: int, latent_bits: int) -> bytes:
+    header = HEADER.pack(MAGIC, count, group, len(stack.heads), latent_bits, stack.borrowed)
+    return header + stack.heads.astype("<u8").tobytes() + words_of(stack).astype("<u4").tobytes()
+
+
+def _from_bytes(data: bytes) -> tuple[Stack, int, int, int, int]:
+    """(stack, examples, group, latent bits, initial words); ValueError where there is no such thing in the bytes."""
+    count, group, lanes, latent_bits, borrowed = _header(data)
+    heads = np.frombuffer(data, "<u8", lanes, HEADER.size).astype(np.uint64)
+    words = np.frombuffer(data, "<u4", offset=HEADER.size + 8 * lanes).astype(np.uint32)
+    return Stack(heads, (words, None)), count, group, latent_bits, borrowed
+
+
+def _header(data: bytes) -> tuple[int, int, int, int, int]:
+    """(examples, group, lanes, latent bits, initial words)."""
+    if len(data) < HEADER.size or data[:4] != MAGIC:
+        raise ValueError("these bytes were not written by genjax.compress.compress")
+    _, count, group, lanes, latent_bits, borrowed = HEADER.unpack_from(data)
+    spare = len(data) - HEADER.size - 8 * lanes  # bytes of the tail
+    if not 1 <= latent_bits <= 18 or 0 in (group, lanes) or spare < 0 or spare % 4:
+        raise ValueError("these bytes of genjax.compress.compress are damaged: the header does not fit their length")
+    return count, group, lanes, latent_bits, borrowed
+
+
+def _check_back(stack: Stack, borrowed: int) -> None:
+    """The initial bits, which nothing but an exact decode gives back."""
+    lanes = len(stack.heads)
+    same = np.array_equal(stack.heads, empty_stack(lanes).heads) and stack.borrowed == 0
+    if not same or not np.array_equal(words_of(stack), _random_words(lanes, borrowed)):
+        raise ValueError(
+            "these bytes do not decode: they are damaged, or another model, parameters, labels, versions or device wrote them"
+        )
