@@ -107,10 +107,22 @@ def check(dataset: Dataset) -> Dataset:
         raise DataError(f"{dataset.name} has no split 'train', only {', '.join(dataset.splits) or 'nothing'}")
     for name, split in dataset.splits.items():
         where = f"{dataset.name}, split {name!r}"
+        agree(where, split)
         _check_examples(where, split.x, dataset.spec)
-        if split.y is not None:
-            _check_labels(where, split, dataset.spec.classes)
+        _check_labels(where, split.y, dataset.spec.classes)
     return dataset
+
+
+def agree(where: str, split: Split) -> Split:
+    """The split itself, or a DataError if these are not numbers by example, each with one label or none with any."""
+    x, y = split
+    if len(x.shape) < 2 or x.dtype.kind not in "buif":
+        raise DataError(f"{where}: x is {x.dtype} of shape {x.shape}; give numbers (examples, ...), channels last")
+    if y is not None and (len(y.shape) != 1 or y.dtype.kind not in "ui"):
+        raise DataError(f"{where}: labels are {y.dtype} of shape {y.shape}; give one class number 0 .. classes - 1 an example")
+    if y is not None and len(y) != len(x):
+        raise DataError(f"{where}: {len(x)} examples but {len(y)} labels; these do not belong together")
+    return split
 
 
 def _check_examples(where: str, x: Rows, spec: Spec) -> None:
@@ -127,11 +139,6 @@ def _check_examples(where: str, x: Rows, spec: Spec) -> None:
         raise DataError(f"{where}: x holds values {x.min()} .. {x.max()}, but {spec.levels} levels are 0 .. {spec.levels - 1}")
 
 
-def _check_labels(where: str, split: Split, classes: int) -> None:
-    y = split.y
-    if len(y) != len(split.x):
-        raise DataError(f"{where}: {len(split.x)} examples but {len(y)} labels; the files do not belong together")
-    if not np.issubdtype(y.dtype, np.integer):
-        raise DataError(f"{where}: labels are {y.dtype}, not integers; give class numbers 0 .. classes - 1")
-    if not isinstance(y, Indexed) and (y.min() < 0 or y.max() >= classes):
-        raise DataError(f"{where}: labels {y.min()} .. {y.max()}, but there are {classes} classes, 0 .. {classes - 1}")
+def _check_labels(where: str, y: Rows | None, classes: int) -> None:
+    if isinstance(y, np.ndarray) and (y.min() < 0 or y.max() >= classes):
+        raise DataError(f"{where}: labels are {y.min()} .. {y.max()}, but train has {classes} classes: give 0 .. {classes - 1}")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genjax.data.base import DataError, Split
+from genjax.data.base import DataError, Split, agree
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 SPLITS = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
@@ -90,7 +90,7 @@ def idx_folder(folder: Path, root: Path) -> dict[str, Split]:
 
 def _idx_split(folder: Path, stem: str, root: Path) -> Split:
     x, y = (idx(_plain_or_gz(folder / f"{stem}-{kind}-ubyte"), root) for kind in ("images-idx3", "labels-idx1"))
-    return Split(x[..., None], y.astype(np.int32))
+    return agree(f"{folder}/{stem}-*", Split(x[..., None], y.astype(np.int32)))
 
 
 def _plain_or_gz(path: Path) -> Path:

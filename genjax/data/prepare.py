@@ -32,10 +32,11 @@ def symmetric(levels: int) -> Prepare:
 def dequantize(levels: int) -> Prepare:
     """(x + u) / levels with u ~ U[0, 1), in [0, 1): then bits/dim = log2(levels) - log_prob / (dimensions log 2)."""
     _top(levels, "dequantize")
-    below_one = 1.0 - 2.0**-24  # the sum rounds to `levels` now and then, where a logit is infinite
 
     def prepare(key: jax.Array, x: jax.Array) -> jax.Array:
-        return jnp.minimum((x.astype(jnp.float32) + jax.random.uniform(key, x.shape)) / levels, below_one)
+        x = x.astype(jnp.float32)
+        noisy = jnp.minimum(x + jax.random.uniform(key, x.shape), jnp.nextafter(x + 1, 0.0))  # rounding must not leave the bin
+        return noisy / levels
 
     return prepare
 

@@ -17,7 +17,7 @@ from zlib import crc32
 import numpy as np
 
 from genjax.data import files
-from genjax.data.base import DataError, Dataset, Spec, Split, check, complete, cut, take
+from genjax.data.base import DataError, Dataset, Indexed, Rows, Spec, Split, agree, check, complete, cut, take
 from genjax.data.toys import TOYS, toy
 
 Found = tuple[Spec, dict[str, Split]]
@@ -174,7 +174,7 @@ def _on_white(pixels: np.ndarray) -> np.ndarray:
 
 
 def fsdd(root: Path) -> Found:
-    """Spoken digits at 8 kHz, cut or filled to 8192 samples (8192, 1): 0 .. 65535, silence 32768. Takes 0-4: test, 5-9: valid."""
+    """Spoken digits at 8 kHz, cut or filled to (8192, 1), values 0 .. 65535, silence 32768. Takes 0-4: test, 5-9: valid."""
     z = files.npz(root / "fsdd/fsdd_8k.npz", root, ("audio", "offsets", "label", "index"))
     wave = (z["audio"].astype(np.int32) + 2**15).astype(np.uint16)[:, None]
     x = np.stack([files.padded(clip, 8192, 2**15) for clip in np.split(wave, z["offsets"][1:-1])])
@@ -260,38 +260,39 @@ FOLDER: dict[str, Callable[[Path], Found]] = {
 def from_path(path: Path, root: Path) -> Found:
     """What a file or folder holds, told by its name: .npz, .txt, a folder of IDX files, of .wav files or of pictures."""
     if path.suffix == ".npz":
-        return _described(files.npz_splits(path, root))
+        splits = files.npz_splits(path, root)
+        return _described(path, {name: Split(_with_channel(split.x), split.y) for name, split in splits.items()})
     if path.suffix == ".txt":
         return text(path, root)
     if not path.is_dir():
         raise DataError(f"{path} is neither a folder nor an .npz or .txt file: convert it to one of them")
     if next(path.glob("*-idx*-ubyte*"), None):
-        return _described(files.idx_folder(path, root))
+        return _described(path, files.idx_folder(path, root))
     if next(path.rglob("*.wav"), None):
         splits, levels = files.sounds(path, root)
-        return _described(splits, levels)
-    return _described(files.pictures(path, root))
+        return _described(path, splits, levels)
+    return _described(path, files.pictures(path, root))
 
 
-def _described(splits: dict[str, Split], levels: int | None = None) -> Found:
+def _described(path: Path, splits: dict[str, Split], levels: int | None = None) -> Found:
     """The Spec that the training data show, and all three splits."""
-    splits = {name: Split(_with_channel(split.x), split.y) for name, split in splits.items()}
+    splits = {name: agree(f"{path}, split {name!r}", split) for name, split in splits.items()}
     train = splits.get("train", next(iter(splits.values())))
-    classes = int(train.y.max()) + 1 if train.y is not None and train.y.size and train.y.dtype.kind in "iu" else 0
+    classes = 0 if train.y is None else int(np.max(train.y, initial=-1)) + 1
     levels = _levels(train.x) if levels is None else levels
     return Spec(tuple(train.x.shape[1:]), levels, classes), complete(splits) if "train" in splits else splits
 
 
 def _with_channel(x: np.ndarray) -> np.ndarray:
-    """Grey pictures (n, H, W) gain their channel; truth values become 0 and 1."""
+    """Integers of three axes are grey pictures (n, H, W) and gain their channel; truth values become 0 and 1."""
     if x.dtype == bool:
         x = x.astype(np.uint8)
     return x[..., None] if x.ndim == 3 and x.dtype.kind in "iu" else x
 
 
-def _levels(x: np.ndarray) -> int:
+def _levels(x: Rows) -> int:
     """How many values integers take: 2 for zeros and ones, 256 for other bytes, else up to the largest; 0 for floats."""
-    if x.dtype.kind not in "iu" or len(x) == 0:
+    if x.dtype.kind not in "iu":
         return 0
-    top = int(np.max(x[:], initial=1)) if x.dtype != np.uint8 or len(x) <= 10**6 else 255
-    return 2 if top < 2 else 256 if x.dtype == np.uint8 else top + 1
+    top = 255 if isinstance(x, Indexed) else int(np.max(x, initial=1))
+    return top + 1 if top < 2 or x.dtype != np.uint8 else 256

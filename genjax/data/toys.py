@@ -77,7 +77,7 @@ def moons() -> Toy:
         x, y = np.cos(t), np.sin(t)
         return np.stack([np.where(arm, 1.0 - x, x), np.where(arm, 0.5 - y, y)], -1)
 
-    return _curves(centre, 2, (0.0, np.pi), np.ones_like, lambda rng, n: np.pi * rng.random(n), 0.1, 1.0075848)
+    return _curves(centre, 2, (0.0, np.pi), np.ones_like, lambda rng, n: np.pi * rng.random(n), 0.1, 1.00758483)
 
 
 def spirals() -> Toy:
