@@ -10,13 +10,14 @@ The same command on an existing run resumes it. Samples: python sample.py runs/x
 
 import sys
 
-from genjax.config import one_line, parse
+from genjax.config import one_line, parse, use_compilation_cache
 
 
 def main(arguments: list[str]) -> int:
     with one_line(debug="--debug" in arguments):
-        command = parse(arguments)  # before jax looks for devices: --help and typing errors answer at once
-        from genjax.run import describe, plan, train, use_compilation_cache
+        command = parse(arguments)  # first, so that --help and typing errors answer at once
+        from genjax.job import plan
+        from genjax.run import describe, train
 
         use_compilation_cache()
         job = plan(command)

@@ -96,7 +96,7 @@ class Checkpoints:
             warn(f"checkpoint {step} in {self.folder.parent} is not used: {complaint}; trying the one before")
             damaged += [step] if manifest(self.folder, step).exists() else []
         if damaged:
-            raise ValueError(f"all checkpoints of {self.folder.parent} are damaged ({damaged}); remove the folder to begin anew")
+            raise ValueError(f"all checkpoints of {self.folder.parent} are damaged; remove that folder to begin anew")
         return None
 
     def _read(self, step: int, target: State) -> State:
@@ -131,7 +131,7 @@ class Checkpoints:
         self.pending, self._manager = None, None
         for left in [*self.folder.glob(f"{step}.*-tmp*"), self.folder / str(step)]:
             shutil.rmtree(left, ignore_errors=True)
-        warn(f"{self.failed}; training goes on, newest whole checkpoint: {self._newest()}. Free the disk: the next save tries again")
+        warn(f"{self.failed}; the next save tries again. Newest whole checkpoint: {self._newest()}")
 
     def _newest(self) -> str:
         return next((str(self.folder / str(s)) for s in steps(self.folder) if not damage(self.folder, s)), "none")

@@ -26,6 +26,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
+import jax
+
 from genjax.model import Model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,9 +46,9 @@ class Range(NamedTuple):
         return math.isfinite(value) and self.low <= value <= self.high and not (self.above and value == self.low)
 
     def __str__(self) -> str:
-        low = "" if self.low == -math.inf else f"{'above' if self.above else 'at least'} {self.low:g}"
-        high = "" if self.high == math.inf else f"at most {self.high:g}"
-        return " and ".join(part for part in (low, high) if part) or "finite"
+        low = "" if self.low == -math.inf else f"{'above' if self.above else 'at least'} {self.low}"
+        high = "" if self.high == math.inf else f"at most {self.high}"
+        return " and ".join(part for part in (low, high) if part) or "a finite number"
 
 
 Positive = Annotated[float, Range(0, above=True)]
@@ -129,6 +131,9 @@ def one_line(debug: bool) -> Iterator[None]:
             raise
         print(f"error: {in_words(error)}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("stopped before the first step", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def in_words(error: Exception) -> str:
@@ -148,23 +153,43 @@ def parse(arguments: Sequence[str]) -> Command:
     path, rest = split_path(arguments)
     source = load_recipe(path)
     knobs = knob_class(source)
-    both = dataclasses.make_dataclass("Both", [("recipe", knobs, knobs()), ("run", Options, Options())])
-    refuse_names(rest, flags(knobs) | flags(Options))
-    parsed = with_tyro(both, rest, f"train.py {shown(path)}", source.about)
-    for part in (parsed.recipe, parsed.run):
-        check_ranges(part)
-    return Command(path, vars(parsed.recipe), parsed.run)
+    parsed = parse_into({"recipe": knobs, "run": Options}, rest, f"train.py {shown(path)}", source.about)
+    return Command(path, vars(parsed["recipe"]), parsed["run"])
+
+
+def parse_into(groups: dict[str, type], arguments: Sequence[str], program: str, about: str) -> dict[str, Any]:
+    """{group: filled dataclass} from command line arguments, checked."""
+    known = {flag: takes for options in groups.values() for flag, takes in flags(options).items()}
+    refuse_names(arguments, known)
+    both = dataclasses.make_dataclass("Groups", [(name, options, options()) for name, options in groups.items()])
+    parsed = vars(with_tyro(both, arguments, program, about))
+    for options in parsed.values():
+        check_ranges(options)
+    return parsed
+
+
+def positional(arguments: Sequence[str], options: type) -> list[int]:
+    """Places of the arguments that are neither a flag nor the value of one of these options."""
+    takes = {flag for flag, takes in flags(options).items() if takes}
+    values = {i + 1 for i, a in enumerate(arguments) if a.replace("_", "-") in takes}
+    return [i for i, a in enumerate(arguments) if not a.startswith("-") and i not in values]
 
 
 def split_path(arguments: Sequence[str]) -> tuple[Path, list[str]]:
-    """(recipe's file, the other arguments): the one argument that ends in .py and is no option's value."""
-    takes = {flag for flag, takes in flags(Options).items() if takes}
-    values = {i + 1 for i, a in enumerate(arguments) if a.replace("_", "-") in takes}
-    found = [i for i, a in enumerate(arguments) if a.endswith(".py") and not a.startswith("-") and i not in values]
+    """(recipe's file, the other arguments): the one argument that ends in .py and is no run option's value."""
+    found = [i for i in positional(arguments, Options) if arguments[i].endswith(".py")]
     if len(found) > 1:
-        raise ValueError(f"two recipes given: {' and '.join(arguments[i] for i in found)}; a run has one")
+        raise ValueError(f"two recipes given, {' and '.join(arguments[i] for i in found)}; a run has one")
     path = Path(arguments[found[0]]) if found else DEFAULT
     return path, [a for i, a in enumerate(arguments) if i not in found]
+
+
+def split_run(arguments: Sequence[str], options: type) -> tuple[Path, list[str]]:
+    """(folder of a run, the other arguments)."""
+    found = positional(arguments, options)
+    if len(found) != 1 and not {"-h", "--help"} & set(arguments):
+        raise ValueError("give the folder of one run, like runs/x" + ("; this is more than one" if found else ""))
+    return Path(arguments[found[0]] if found else "runs/x"), [a for i, a in enumerate(arguments) if i not in found]
 
 
 def load_recipe(path: Path) -> Source:
@@ -261,3 +286,15 @@ def allowed_range(hint: Any, default: Any) -> Range:
 def shown(path: Path) -> str:
     """A path as a user would type it from the repository."""
     return os.path.relpath(path) if path.is_absolute() and path.is_relative_to(Path.cwd()) else str(path)
+
+
+# ---- what both scripts set ---------------------------------------------------------------------------------------------
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs for the next start, in JAX_COMPILATION_CACHE_DIR or the user's cache folder."""
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(home / "genjax" / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -139,23 +139,32 @@ class Progress:
     """One live line on a terminal, now and then a plain line elsewhere."""
 
     def __init__(self, start: int, total: int):
-        self.total, self.live = total, sys.stdout.isatty()
-        self.begun, self.first, self.said = time.perf_counter(), start, 0.0
+        self.start, self.total, self.live = start, total, sys.stdout.isatty()
+        self.begun, self.said = time.perf_counter(), 0.0
 
     def rest(self, seconds: float) -> None:
         """Leave out of the rate what was no training: compilation, pictures."""
         self.begun += seconds
 
-    def tell(self, row: dict, last: bool = False) -> None:
-        now = time.perf_counter()
-        if not last and now - self.said < (0.1 if self.live else 10.0):
+    def rate(self, step: int) -> float:
+        """Steps a second since this process began."""
+        return (step - self.start) / max(time.perf_counter() - self.begun, 1e-9)
+
+    def note(self, line: str) -> None:
+        """A line of its own."""
+        print(f"\r\033[K{line}" if self.live else line, flush=True)
+
+    def tell(self, row: dict) -> None:
+        """How far it is, not too often."""
+        now, step = time.perf_counter(), row["step"]
+        if step < self.total and now - self.said < (0.1 if self.live else 10.0):
             return
         self.said = now
-        rate = (row["step"] - self.first) / max(now - self.begun, 1e-9)
-        left = (self.total - row["step"]) / max(rate, 1e-9)
-        shown = [f"{name} {value:.4g}" for name, value in row.items() if name.endswith("/loss")][:3]
-        line = "  ".join([f"step {row['step']}/{self.total}", *shown, f"{rate:.4g} steps/s", f"ETA {clock(left)}"])
-        print(f"\r{line}\033[K" if self.live else line, end="\n" if last or not self.live else "", flush=True)
+        losses = [f"{name} {value:.4g}" for name, value in row.items() if name.endswith("/loss")][:3]
+        rate = self.rate(step)
+        eta = clock((self.total - step) / max(rate, 1e-9))
+        line = "  ".join([f"step {step}/{self.total}", *losses, f"{rate:.4g} steps/s", f"ETA {eta}"])
+        print(f"\r\033[K{line}" if self.live else line, end="\n" if step >= self.total or not self.live else "", flush=True)
 
 
 def clock(seconds: float) -> str:
@@ -189,7 +198,7 @@ def picture(path: Path, shown: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     shown = np.asarray(shown, np.float32)
     if shown.ndim == 4 and shown.shape[-1] in (1, 3):
-        return grid(path, shown)
+        return _save(path, grid(shown).save)
     if shown.ndim == 2 and shown.shape[-1] == 2:
         return _plot(path, lambda axes: axes.scatter(*shown.T, s=2), equal=True)
     if shown.ndim == 3:
@@ -197,8 +206,8 @@ def picture(path: Path, shown: np.ndarray) -> None:
     raise ValueError(f"samples of shape {shown.shape} have no picture; the recipe's `show` must give images, points or signals")
 
 
-def grid(path: Path, images: np.ndarray, gap: int = 2) -> None:
-    """Images in [0, 1] as a nearly square grid, small ones enlarged by whole numbers."""
+def grid(images: np.ndarray, gap: int = 2) -> Any:
+    """Images in [0, 1] as one nearly square PIL image, small ones enlarged by whole numbers."""
     from PIL import Image
 
     pixels = np.round(255 * np.clip(np.nan_to_num(images), 0, 1)).astype(np.uint8)
@@ -211,7 +220,7 @@ def grid(path: Path, images: np.ndarray, gap: int = 2) -> None:
     for k, image in enumerate(pixels):
         top, left = gap + (k // across) * (high + gap), gap + (k % across) * (wide + gap)
         sheet[top : top + high, left : left + wide] = image
-    Image.fromarray(sheet[..., 0] if channels == 1 else sheet).save(path)
+    return Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
 
 
 def curve(path: Path, rows: list[dict]) -> None:
@@ -239,4 +248,11 @@ def _plot(path: Path, draw: Callable, equal: bool = False) -> None:
     draw(axes)
     if equal:
         axes.set_aspect("equal")
-    figure.savefig(path)
+    _save(path, figure.savefig)
+
+
+def _save(path: Path, save: Callable) -> None:
+    """The whole picture or the old one, whatever happens."""
+    aside = path.with_name(f".aside_{path.name}")
+    save(aside)
+    os.replace(aside, path)
