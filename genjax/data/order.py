@@ -67,7 +67,12 @@ def feed(prepare: Prepare) -> Callable[[dict[str, jax.Array], jax.Array, jax.Arr
     """
 
     def gather(data: dict[str, jax.Array], key: jax.Array, rows: jax.Array) -> Batch:
-        batch = {name: column[rows] for name, column in data.items()} | {"index": jnp.arange(rows.shape[0])}
+        batch = {name: _gather(column, rows) for name, column in data.items()} | {"index": jnp.arange(rows.shape[0])}
         return batch | {"x": jax.vmap(prepare)(example_keys(key, batch), batch["x"])}
 
     return gather
+
+
+def _gather(column: jax.Array, rows: jax.Array) -> jax.Array:
+    """column[rows], each example as one flat row: with its axes kept, XLA's CPU gather of images takes eight times as long."""
+    return column.reshape(column.shape[0], -1)[rows].reshape(*rows.shape, *column.shape[1:])
