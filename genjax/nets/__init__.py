@@ -1,6 +1,9 @@
 """Networks: the only place that knows Flax. A family takes a `Net`, never a module."""
 
 from genjax.nets.base import Net, as_net
+from genjax.nets.conv import conv_critic, conv_decoder, conv_encoder
 from genjax.nets.mlp import mlp
+from genjax.nets.time import timed_mlp
+from genjax.nets.unet import unet
 
-__all__ = ["Net", "as_net", "mlp"]
+__all__ = ["Net", "as_net", "conv_critic", "conv_decoder", "conv_encoder", "mlp", "timed_mlp", "unet"]

@@ -24,6 +24,8 @@ class _MLP(nn.Module):
 
     @nn.compact
     def __call__(self, *inputs: jax.Array | None) -> jax.Array:
+        if inputs[0] is not None and inputs[0].ndim == 0:
+            raise ValueError("an mlp wants arrays (B, ...) whose first axis is the example, but was given a scalar")
         h = conditions(*inputs)
         for width in self.widths:
             h = self.activation(nn.Dense(width)(h))

@@ -1,0 +1,239 @@
+"""Convolution over any number of space axes, channels last, and the layers and small networks made of it.
+
+`conv` is `lax.conv_general_dilated` with SAME padding. XLA's CPU compiler is slow at the weight gradient of large images,
+
+    dW[i] = sum over examples b, places p of  x[b, stride p + i]^T g[b, p],     i an offset inside the kernel,
+
+so there, and only there, it is computed as this formula says: one matrix product an offset. On any other platform the
+program is the plain one. The rule is a `custom_jvp` whose tangent is linear in dW: JAX transposes it to the line above, so
+forward mode, reverse mode, `vmap` and derivatives of derivatives all hold.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
+from math import ceil, gcd, prod
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from genjax.nets.base import Net, as_net, conditions
+
+PLACES = 400  # output places an example from which the matrix products win on the CPU; at 14x14 they lose
+CHANNELS = (16, 48)  # channels, in and out, between which they win (measured at 28x28: 4 and 64 lose)
+CHUNK = 1 << 18  # numbers of shifted input at a time, so that a product finds its operand in the cache
+
+
+# ---- the convolution -------------------------------------------------------------------------------------------------
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
+    """SAME convolution. x (B, *space, C), kernel (*window, C, F) -> (B, *ceil(space / stride), F)."""
+    return _plain(x, kernel, stride)
+
+
+@conv.defjvp
+def _conv_jvp(stride: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    (x, kernel), (dx, dkernel) = primals, tangents
+    out = conv(x, kernel, stride)
+    by_kernel = _by_products if _products_win(out.shape, kernel.shape) else _plain
+    return out, _plain(dx, kernel, stride) + by_kernel(x, dkernel, stride)
+
+
+def _plain(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    space = "DHW"[-(x.ndim - 2) :]
+    layout = (f"N{space}C", f"{space}IO", f"N{space}C")
+    return lax.conv_general_dilated(x, kernel, (stride,) * len(space), "SAME", dimension_numbers=layout)
+
+
+def _products_win(out: tuple[int, ...], kernel: tuple[int, ...]) -> bool:
+    low, high = CHANNELS
+    return prod(out[1:-1]) >= PLACES and prod(kernel[:-2]) > 1 and all(low <= c <= high for c in kernel[-2:])
+
+
+def _by_products(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """`_plain`, on the CPU as the sum of products whose transpose is the fast weight gradient."""
+    products = jax.checkpoint(partial(products_conv, stride=stride), prevent_cse=False)  # keep x, not its shifted copies
+    return lax.platform_dependent(x, kernel, cpu=products, default=partial(_plain, stride=stride))
+
+
+def products_conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
+    """`conv` as a sum of matrix products over the offsets of the kernel, some examples at a time."""
+    window, out = kernel.shape[:-2], [ceil(side / stride) for side in x.shape[1:-1]]
+    pads = lax.padtype_to_pads(x.shape[1:-1], window, (stride,) * len(window), "SAME")
+    rows = _divisor(x.shape[0], CHUNK // (window[-1] * prod(out) * x.shape[-1]))
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def some(chunk, kernel):
+        chunk = jnp.pad(chunk, [(0, 0), *pads, (0, 0)])
+        offsets = product(*map(range, window[:-1]))
+        return sum(_last_axis(chunk, at, out, stride, window[-1]) @ kernel[at].reshape(-1, kernel.shape[-1]) for at in offsets)
+
+    chunks = x.reshape(-1, rows, *x.shape[1:])
+    y = lax.scan(lambda _, chunk: (None, some(chunk, kernel)), None, chunks)[1]
+    return y.reshape(x.shape[0], *out, kernel.shape[-1])
+
+
+def _last_axis(x: jax.Array, at: tuple[int, ...], out: Sequence[int], stride: int, size: int) -> jax.Array:
+    """(B * places, size * C): what the kernel's row at offset `at` sees, its `size` last offsets side by side."""
+
+    def shifted(last):
+        starts = (*at, last)
+        ends = [start + (side - 1) * stride + 1 for start, side in zip(starts, out, strict=True)]
+        return lax.slice(x, (0, *starts, 0), (x.shape[0], *ends, x.shape[-1]), (1, *[stride] * len(out), 1))
+
+    return jnp.concatenate([shifted(last) for last in range(size)], axis=-1).reshape(-1, size * x.shape[-1])
+
+
+def _divisor(number: int, most: int) -> int:
+    """The largest divisor of `number` that is at most `most`, at least 1."""
+    return max(d for d in range(1, number + 1) if number % d == 0 and d <= max(1, most))
+
+
+def depth_to_space(x: jax.Array, axes: int) -> jax.Array:
+    """(B, *space, 2**axes C) -> (B, *2 space, C): every place becomes a block of side 2."""
+    size, space, channels = x.shape[0], x.shape[1:-1], x.shape[-1] // 2**axes
+    x = x.reshape(size, *space, *[2] * axes, channels)
+    order = [axis for place in range(1, axes + 1) for axis in (place, place + axes)]
+    return x.transpose(0, *order, 2 * axes + 1).reshape(size, *[2 * side for side in space], channels)
+
+
+# ---- layers ----------------------------------------------------------------------------------------------------------
+
+
+class Conv(nn.Module):
+    """SAME convolution with bias: (B, *space, C) -> (B, *ceil(space / stride), features)."""
+
+    features: int
+    kernel: int = 3  # side of the window
+    stride: int = 1
+    kernel_init: Callable = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (*[self.kernel] * (x.ndim - 2), x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        return conv(x, kernel, self.stride) + self.param("bias", nn.initializers.zeros, (self.features,))
+
+
+class Up(nn.Module):
+    """(B, *space, C) -> (B, *2 space, features): convolution, then depth to space; no ConvTranspose, slow on the CPU."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        axes = x.ndim - 2
+        return depth_to_space(Conv(2**axes * self.features)(x), axes)
+
+
+class Norm(nn.Module):
+    """Group normalization of one example: at most 8 groups."""
+
+    @nn.compact
+    def __call__(self, h: jax.Array) -> jax.Array:
+        return nn.GroupNorm(gcd(8, h.shape[-1]))(h)
+
+
+class Shift(nn.Module):
+    """Adds a linear image of a condition (B, C) or None to every place of h (B, ..., F)."""
+
+    @nn.compact
+    def __call__(self, h: jax.Array, condition: jax.Array | None) -> jax.Array:
+        if condition is None:
+            return h
+        return h + nn.Dense(h.shape[-1])(condition).reshape(h.shape[0], *[1] * (h.ndim - 2), -1)
+
+
+# ---- networks --------------------------------------------------------------------------------------------------------
+
+
+def conv_encoder(widths: Sequence[int], out: Sequence[int], activation: Callable = nn.gelu) -> Net:
+    """Net (x, *conditions) -> (B, *out): each width a level at half the sides, then a linear layer.
+
+    Args:
+      widths: channels of the levels, the finest first.
+      out: shape of a code, (32,) or with x's number of space axes (7, 7, 4): then its sides are x's halved once a level,
+        rounded up. `()` gives one number an example.
+    """
+    return as_net(_Encoder(tuple(widths), tuple(out), activation))
+
+
+def conv_decoder(widths: Sequence[int], out: Sequence[int], activation: Callable = nn.gelu) -> Net:
+    """Net (z, *conditions) -> (B, *out), the mirror of `conv_encoder`.
+
+    Args:
+      widths: channels of the levels, the finest first as in the encoder.
+      out: (*space, channels) of the image; sides need not be even, the last rows are cropped.
+      z: (B, n), or spatial: its sides are those of `out` halved once a level, rounded up.
+    """
+    return as_net(_Decoder(tuple(widths), tuple(out), activation))
+
+
+def conv_critic(widths: Sequence[int], activation: Callable = partial(nn.leaky_relu, negative_slope=0.2)) -> Net:
+    """Net (x, *conditions) -> (B,) logits. It normalizes nothing, so that a gradient penalty sees one example alone."""
+    return as_net(_Encoder(tuple(widths), (), activation, norm=False))
+
+
+class _Encoder(nn.Module):
+    widths: tuple[int, ...]
+    out: tuple[int, ...]
+    activation: Callable
+    norm: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *given: jax.Array | None) -> jax.Array:
+        check_image("a convolutional encoder or critic", x)
+        h, condition = x, conditions(*given)
+        for width in self.widths:
+            h = Conv(width, stride=2)(h)
+            h = Norm()(h) if self.norm else h
+            h = self.activation(Shift()(h, condition))
+        if len(self.out) < x.ndim - 1:
+            return nn.Dense(prod(self.out))(h.reshape(h.shape[0], -1)).reshape(h.shape[0], *self.out)
+        if h.shape[1:-1] != self.out[:-1]:
+            raise ValueError(f"{len(self.widths)} levels make codes of sides {h.shape[1:-1]}, but out is {self.out}")
+        return Conv(self.out[-1], kernel=1)(h)
+
+
+class _Decoder(nn.Module):
+    widths: tuple[int, ...]
+    out: tuple[int, ...]
+    activation: Callable
+
+    @nn.compact
+    def __call__(self, z: jax.Array, *given: jax.Array | None) -> jax.Array:
+        *narrower, widest = self.widths
+        condition = conditions(*given)
+        h = self._start(z, widest)
+        for width in reversed(narrower):
+            h = Up(width)(self._finish(h, condition))
+        return crop(Up(self.out[-1])(self._finish(h, condition)), self.out[:-1])
+
+    def _finish(self, h: jax.Array, condition: jax.Array | None) -> jax.Array:
+        return self.activation(Shift()(Norm()(h), condition))
+
+    def _start(self, z: jax.Array, width: int) -> jax.Array:
+        """(B, *coarsest space, width) from a flat or a spatial code."""
+        start = tuple(ceil(side / 2 ** len(self.widths)) for side in self.out[:-1])
+        if z.ndim == 2:
+            return nn.Dense(prod(start) * width)(z).reshape(z.shape[0], *start, width)
+        if z.shape[1:-1] != start:
+            raise ValueError(f"a decoder of {len(self.widths)} levels to {self.out} wants codes (B, n) or of sides {start}, "
+                             f"but z is {z.shape}")  # fmt: skip
+        return Conv(width)(z)
+
+
+def crop(h: jax.Array, space: Sequence[int]) -> jax.Array:
+    """The first places of each space axis."""
+    return h[(slice(None), *[slice(side) for side in space])]
+
+
+def check_image(who: str, x: jax.Array) -> None:
+    """Refuse what is not (B, *space, channels) with one to three space axes."""
+    if not 3 <= x.ndim <= 5:
+        raise ValueError(f"{who} wants x (B, *space, channels) with 1 to 3 space axes, but x is {x.shape}: "
+                         "use an mlp for flat data, or give the data its space axes")  # fmt: skip
