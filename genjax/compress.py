@@ -24,6 +24,7 @@ read by the versions and on the kind of device it was written with; elsewhere th
 import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +40,7 @@ LOW = 31  # heads live in [2^31, 2^63)
 LEVEL_BITS = 20  # resolution of the probabilities of data: what the floor of one slot a level takes is 256 / 2^20 at most
 BIN_BITS = 24  # and of the posterior's bins, of which there are more; both are well below LOW, where rANS loses precision
 MAGIC = b"gjx1"
-HEADER = struct.Struct("<4sIIHBI")  # magic, examples, group, lanes, latent bits, initial words
+HEADER = struct.Struct("<4sIIIHBI")  # magic, CRC-32 of what follows it, examples, group, lanes, latent bits, initial words
 
 
 # ---- rANS ------------------------------------------------------------------------------------------------------------
@@ -281,14 +282,27 @@ def to_levels(x: np.ndarray, levels: int) -> Ints:
     return symbols.astype(np.uint64)
 
 
-def _discrete(model: Model, params: Params, y: np.ndarray | None) -> tuple[LatentCode, tuple[int, ...], int]:
-    """(code, shape of one x, levels), or a ValueError that says what is missing."""
+def _codecs(
+    model: Model, params: Params, y: np.ndarray | None, group: int, latent_bits: int
+) -> tuple[Callable[[slice], Codec], tuple[int, ...], int]:
+    """(rows -> codec of these examples, shape of one x, levels); ValueError for a model that cannot be coded with."""
     code = need(model, "latent_code", "lossless compression")
     if code.log_mass is None:
         raise ValueError("lossless compression needs a likelihood with `log_mass`, of discrete data; this one is continuous")
     z = jax.ShapeDtypeStruct((1, *code.latent), jnp.float32)
     *shape, levels = jax.eval_shape(code.log_mass, params, z, None if y is None else y[:1]).shape[1:]
-    return code, tuple(shape), levels
+    nets = networks(code, params, group)
+
+    def codec(rows: slice) -> Codec:
+        labels = None if y is None else np.asarray(y)[rows]
+        return bits_back(nets, (rows.stop - rows.start, *shape), levels, code.latent, latent_bits, labels)
+
+    return codec, tuple(shape), levels
+
+
+def _one_each(y: np.ndarray | None, count: int, who: str) -> None:
+    if y is not None and len(y) != count:
+        raise ValueError(f"{who} needs a label for each of {count} examples; there are {len(y)}")
 
 
 def compress(
@@ -310,22 +324,16 @@ def compress(
       group: examples coded together: more are quicker and cost more initial bits.
       lanes: numbers that take turns: more are quicker and cost 4 bytes each.
     """
-    code, shape, levels = _discrete(model, params, y)
+    codec, shape, levels = _codecs(model, params, y, group, latent_bits)
     if not 4 <= latent_bits <= 18 or group < 1 or not 1 <= lanes < 1 << 16:
         raise ValueError(f"compress: {latent_bits=} (4 to 18), {group=} (1 or more) or {lanes=} (1 to 65535) is out of range")
     if (x := np.asarray(x)).shape[1:] != shape:
         raise ValueError(f"compress: one example of x has shape {x.shape[1:]}, the model's has {shape}")
-    symbols, nets, stack = to_levels(x, levels), networks(code, params, group), empty_stack(lanes)
+    _one_each(y, len(x), "compress")
+    symbols, stack = to_levels(x, levels), empty_stack(lanes)
     for rows in _turns(len(x), group):
-        codec = _group(code, nets, rows, shape, levels, latent_bits, y)
-        stack = codec.push(stack, symbols[rows].reshape(-1))
+        stack = codec(rows).push(stack, symbols[rows].reshape(-1))
     return _to_bytes(stack, len(x), group, latent_bits)
-
-
-def _group(code, nets, rows: slice, shape, levels: int, latent_bits: int, y: np.ndarray | None) -> Codec:
-    """The codec of one group of examples."""
-    labels = None if y is None else np.asarray(y)[rows]
-    return bits_back(nets, (rows.stop - rows.start, *shape), levels, code.latent, latent_bits, labels)
 
 
 def decompress(model: Model, params: Params, data: bytes, y: np.ndarray | None = None) -> np.ndarray:
@@ -333,11 +341,12 @@ def decompress(model: Model, params: Params, data: bytes, y: np.ndarray | None =
 
     ValueError where the bytes were damaged, or written with another model, parameters, labels, versions or device.
     """
-    code, shape, levels = _discrete(model, params, y)
     stack, count, group, latent_bits, borrowed = _from_bytes(data)
-    nets, x = networks(code, params, group), np.empty((count, *shape), np.float32)
+    codec, shape, levels = _codecs(model, params, y, group, latent_bits)
+    _one_each(y, count, "decompress")
+    x = np.empty((count, *shape), np.float32)
     for rows in reversed(_turns(count, group)):
-        stack, symbols = _group(code, nets, rows, shape, levels, latent_bits, y).pop(stack)
+        stack, symbols = codec(rows).pop(stack)
         x[rows] = to_grid(symbols, levels).reshape(x[rows].shape)
     _check_back(stack, borrowed)
     return x
@@ -377,27 +386,22 @@ def decompress_lossy(model: Model, params: Params, data: bytes, y: np.ndarray | 
 
 
 def _to_bytes(stack: Stack, count: int, group: int, latent_bits: int) -> bytes:
-    header = HEADER.pack(MAGIC, count, group, len(stack.heads), latent_bits, stack.borrowed)
-    return header + stack.heads.astype("<u8").tobytes() + words_of(stack).astype("<u4").tobytes()
+    numbers = stack.heads.astype("<u8").tobytes() + words_of(stack).astype("<u4").tobytes()
+    fields = count, group, len(stack.heads), latent_bits, stack.borrowed
+    checksum = crc32(HEADER.pack(MAGIC, 0, *fields)[8:] + numbers)
+    return HEADER.pack(MAGIC, checksum, *fields) + numbers
 
 
 def _from_bytes(data: bytes) -> tuple[Stack, int, int, int, int]:
-    """(stack, examples, group, latent bits, initial words); ValueError where there is no such thing in the bytes."""
-    count, group, lanes, latent_bits, borrowed = _header(data)
+    """(stack, examples, group, latent bits, initial words); ValueError where the bytes are not as they were written."""
+    if len(data) < HEADER.size or data[:4] != MAGIC:
+        raise ValueError("these bytes were not written by genjax.compress")
+    _, checksum, count, group, lanes, latent_bits, borrowed = HEADER.unpack_from(data)
+    if checksum != crc32(data[8:]):
+        raise ValueError("these bytes were damaged since genjax.compress wrote them: their checksum does not fit")
     heads = np.frombuffer(data, "<u8", lanes, HEADER.size).astype(np.uint64)
     words = np.frombuffer(data, "<u4", offset=HEADER.size + 8 * lanes).astype(np.uint32)
     return Stack(heads, (words, None)), count, group, latent_bits, borrowed
-
-
-def _header(data: bytes) -> tuple[int, int, int, int, int]:
-    """(examples, group, lanes, latent bits, initial words)."""
-    if len(data) < HEADER.size or data[:4] != MAGIC:
-        raise ValueError("these bytes were not written by genjax.compress.compress")
-    _, count, group, lanes, latent_bits, borrowed = HEADER.unpack_from(data)
-    spare = len(data) - HEADER.size - 8 * lanes  # bytes of the tail
-    if not 1 <= latent_bits <= 18 or 0 in (group, lanes) or spare < 0 or spare % 4:
-        raise ValueError("these bytes of genjax.compress.compress are damaged: the header does not fit their length")
-    return count, group, lanes, latent_bits, borrowed
 
 
 def _check_back(stack: Stack, borrowed: int) -> None:
@@ -405,6 +409,4 @@ def _check_back(stack: Stack, borrowed: int) -> None:
     lanes = len(stack.heads)
     same = np.array_equal(stack.heads, empty_stack(lanes).heads) and stack.borrowed == 0
     if not same or not np.array_equal(words_of(stack), _random_words(lanes, borrowed)):
-        raise ValueError(
-            "these bytes do not decode: they are damaged, or another model, parameters, labels, versions or device wrote them"
-        )
+        raise ValueError("these bytes do not decode: another model, parameters, labels, versions or device wrote them")
