@@ -1,0 +1,65 @@
+"""latent(autoencoder, prior): first an autoencoder, then, on its frozen codes, a model of them (2112.10752).
+
+    stage 1 ..   the autoencoder's own, on x                 branches "autoencoder/..."
+    stage n ..   the prior's own, on z = E(x) / scale        branches "prior/..."
+    sample       x = D(scale * z),  z ~ prior
+
+`scale` is the root mean square of the codes, so that the prior sees unit variance: a branch that follows, by
+s <- s + (1 - decay) (mean z^2 - s), written as half a squared distance descended by SGD.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from genjax.model import Batch, Loss, Model, Params, Phase, need, stream, under
+
+
+def latent(autoencoder: Model, prior: Model, *, scaled: bool = True, decay: float = 0.99) -> Model:
+    """A model that samples codes and decodes them.
+
+    Args:
+      autoencoder: any model with `encode` and `decode`.
+      prior: any model of arrays of the codes' shape.
+      scaled: divide codes by their running scale; False for discrete codes.
+      decay: of that running average.
+    """
+    encode, decode = need(autoencoder, "encode", "latent"), need(autoencoder, "decode", "latent")
+
+    def codes(params: Params, key: jax.Array, batch: Batch) -> jax.Array:
+        return jax.lax.stop_gradient(encode(params["autoencoder"], stream(key, "codes"), batch))
+
+    def scale(params: Params) -> jax.Array:
+        return jnp.sqrt(params["scale"]) if scaled else 1
+
+    def on_codes(params: Params, key: jax.Array, batch: Batch) -> Batch:
+        z = codes(params, key, batch)
+        return batch | {"x": z / scale(params) if scaled else z}
+
+    def init(key: jax.Array, batch: Batch) -> Params:
+        params = {"autoencoder": autoencoder.init(stream(key, "autoencoder"), batch)}
+        params |= {"scale": jnp.mean(codes(params, key, batch) ** 2)} if scaled else {}
+        return params | {"prior": prior.init(stream(key, "prior"), on_codes(params, key, batch))}
+
+    def of_codes(phase: Phase) -> Phase:
+        lifted = under("prior", phase)
+        return lifted._replace(loss=lambda params, key, batch: lifted.loss(params, key, on_codes(params, key, batch)))
+
+    def follow(params: Params, key: jax.Array, batch: Batch) -> Loss:
+        target = jnp.mean(codes(params, key, batch) ** 2)
+        return Loss(0.5 * (params["scale"] - target) ** 2, {"scale": scale(params)})
+
+    def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        return decode(params["autoencoder"], prior.sample(params["prior"], keys, y) * scale(params), y)
+
+    following = (Phase("scale", follow, ("scale",), optax.sgd(1 - decay)),) if scaled else ()
+    first = tuple(tuple(under("autoencoder", phase) for phase in stage) for stage in autoencoder.stages)
+    second = tuple((*following, *(of_codes(phase) for phase in stage)) for stage in prior.stages)
+    return Model(
+        init,
+        (*first, *second),
+        sample,
+        tuple(f"prior/{path}" for path in prior.generates),
+        encode=lambda params, key, batch: codes(params, key, batch) / scale(params),
+        decode=lambda params, z, y=None: decode(params["autoencoder"], z * scale(params), y),
+    )

@@ -1,0 +1,120 @@
+"""One table of every public constructor and combinator at toy size; the contract, golden and toy tests run over it."""
+
+from collections.abc import Callable
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import genjax
+from genjax.densities import discretized_logistic, gaussian
+from genjax.families.diffusion import diffusion
+from genjax.families.gan import hinge, implicit, relativistic
+from genjax.families.vae import vae
+from genjax.hybrids.adversarial import adversarial, reconstructions
+from genjax.hybrids.latent import latent
+from genjax.model import Batch, Loss, Model, Phase, as_batch, example_keys, normal, stream
+from genjax.nets import mlp
+
+SHAPE, LATENT, CLASSES, BATCH = (4, 4, 1), (3,), 3, 8
+
+
+def adam() -> optax.GradientTransformation:
+    return optax.chain(optax.clip_by_global_norm(10.0), optax.adam(1e-2))
+
+
+def small(out, width=8):
+    return mlp((width,), out)
+
+
+def toy_vae(tx=None, parts=1, **options) -> Model:
+    return vae(small((2 * LATENT[0],)), small((*SHAPE[:-1], parts)), LATENT, tx or adam(), **options)
+
+
+def toy_gan(tx=None, **options) -> Model:
+    return adversarial(implicit(small(SHAPE), LATENT), small(()), tx or adam(), tx or adam(), **options)
+
+
+def toy_diffusion(shape=SHAPE, tx=None, **options) -> Model:
+    return diffusion(small(shape), shape, tx or adam(), steps=3, **options)
+
+
+def vae_gan(tx=None) -> Model:
+    return adversarial(toy_vae(tx), small(()), tx or adam(), tx or adam(), sees=reconstructions(toy_vae()), game=hinge)
+
+
+def chains(tx=None) -> Model:
+    """Not a model of the library: the smallest one with rows that ride with the next batch (an energy model's chains)."""
+
+    def loss(params, key, batch):
+        rows = 0.9 * batch["chains"] + normal(example_keys(key, batch), SHAPE)
+        value = jnp.mean((params["mean"] - batch["x"]) ** 2) + jnp.mean(params["mean"] * jax.lax.stop_gradient(rows))
+        return Loss(value, {"spread": rows.std()}, {"chains": rows})
+
+    def start(params, key, batch):
+        return {"chains": normal(example_keys(key, batch), SHAPE)}
+
+    sample = lambda params, keys, y=None: params["mean"] + normal(keys, SHAPE)
+    phase = Phase("energy", loss, ("mean",), tx or adam())
+    return Model(lambda key, batch: {"mean": jnp.zeros(SHAPE), "unused": jnp.ones(3)}, ((phase,),), sample, memory=start)
+
+
+TABLE: dict[str, Callable[..., Model]] = {
+    "vae": toy_vae,
+    "vae gaussian": lambda tx=None: toy_vae(tx, 2, likelihood=gaussian(), beta=4.0, free_bits=0.1),
+    "vae logistic": lambda tx=None: toy_vae(tx, 2, likelihood=discretized_logistic(17), samples=2),
+    "iwae conditional": lambda tx=None: toy_vae(tx, samples=3, importance=True, classes=CLASSES),
+    "implicit, adversarial": lambda tx=None: toy_gan(tx, r1=1.0, r2=1.0, game=relativistic),
+    "adversarial, n_critic": lambda tx=None: toy_gan(tx, when=lambda step: step % 2 == 1),
+    "diffusion": lambda tx=None: toy_diffusion(tx=tx, classes=CLASSES),
+    "adversarial(vae)": vae_gan,
+    "latent(vae, diffusion)": lambda tx=None: latent(toy_vae(tx), toy_diffusion(LATENT, tx)),
+    "latent(adversarial(vae), diffusion)": lambda tx=None: latent(vae_gan(tx), toy_diffusion(LATENT, tx)),
+    "latent(vae, adversarial(implicit))": lambda tx=None: latent(
+        toy_vae(tx), adversarial(implicit(small(LATENT), LATENT), small(()), tx or adam(), tx or adam())
+    ),
+    "memory": chains,
+}
+COVERS = {  # public constructor -> its rows
+    "genjax.families.vae.vae": "vae",
+    "genjax.families.gan.implicit": "implicit, adversarial",
+    "genjax.families.diffusion.diffusion": "diffusion",
+    "genjax.hybrids.adversarial.adversarial": "adversarial(vae)",
+    "genjax.hybrids.latent.latent": "latent(vae, diffusion)",
+}
+
+
+def batch(seed: int = 0, size: int = BATCH) -> Batch:
+    """Binary 4x4 images whose label is how many rows are lit."""
+    key = jax.random.key(seed)
+    y = jax.random.randint(stream(key, "y"), (size,), 0, CLASSES)
+    rows = jnp.arange(4)[None, :, None, None] <= y[:, None, None, None]
+    x = rows * jax.random.bernoulli(stream(key, "x"), 0.8, (size, *SHAPE))
+    return as_batch(x.astype(jnp.float32), y)
+
+
+def batches(count: int) -> Batch:
+    """`count` batches stacked."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *[batch(seed) for seed in range(count)])
+
+
+@cache
+def model(name: str) -> Model:
+    return TABLE[name]()
+
+
+@cache
+def start(name: str, stage: int = 0, seed: int = 0) -> genjax.State:
+    """The state at the start of a stage (earlier ones untrained)."""
+    state = jax.jit(lambda key, batch: genjax.init(model(name), key, batch))(jax.random.key(seed), batch())
+    return genjax.next_stage(model(name), state, stage) if stage else state
+
+
+@cache
+def compiled(name: str, stage: int = 0) -> Callable:
+    """The jitted step of a row of the table, compiled once for all tests."""
+    return jax.jit(genjax.make_step(model(name), stage))
+
+
+STAGES = [(name, stage) for name in TABLE for stage in range(len(TABLE[name]().stages))]

@@ -1,0 +1,267 @@
+"""The four properties, for every public model: ownership, resume, invariance (truth is in test_maths)."""
+
+import importlib
+import inspect
+import pkgutil
+import typing
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import genjax
+import genjax.families
+import genjax.hybrids
+from genjax import parallel
+from genjax.model import Model, Phase, as_batch, branches, check, frozen, get, put, under
+from tests.table import BATCH, COVERS, STAGES, TABLE, batch, batches, compiled, model, start
+
+each = pytest.mark.parametrize("name", TABLE)
+each_stage = pytest.mark.parametrize(("name", "stage"), STAGES, ids=lambda v: str(v))
+
+
+def leaves(tree):
+    """A tree as numpy, keys as their data."""
+    data = lambda leaf: jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+    return jax.tree.map(lambda leaf: np.asarray(data(leaf)), tree)
+
+
+def same(a, b):
+    chex.assert_trees_all_equal(leaves(a), leaves(b))
+
+
+def differ(a, b):
+    return any((x != y).any() for x, y in zip(jax.tree.leaves(leaves(a)), jax.tree.leaves(leaves(b)), strict=True))
+
+
+def close(a, b, rtol=1e-5, atol=1e-6):
+    chex.assert_trees_all_close(leaves(a), leaves(b), rtol=rtol, atol=atol)
+
+
+def public_constructors():
+    """Every public function of families and hybrids that returns a Model."""
+    for package in (genjax.families, genjax.hybrids):
+        for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            module = importlib.import_module(info.name)
+            for name, value in vars(module).items():
+                ours = inspect.isfunction(value) and value.__module__ == info.name and not name.startswith("_")
+                if ours and typing.get_type_hints(value).get("return") is Model:
+                    yield f"{info.name}.{name}"
+
+
+def test_table_is_complete():
+    assert sorted(public_constructors()) == sorted(COVERS)
+    assert set(COVERS.values()) <= set(TABLE)
+
+
+# ---- ownership --------------------------------------------------------------------------------------------------------
+
+
+@each_stage
+def test_a_phase_changes_what_it_trains_and_nothing_else(name, stage):
+    for phase in model(name).stages[stage]:
+        alone = model(name)._replace(stages=((phase._replace(when=None),),))
+        before = genjax.next_stage(alone, start(name), 0)
+        after, _ = jax.jit(genjax.make_step(alone))(before, batch())
+        params, ema = after.params, after.ema
+        for path in phase.trains:
+            assert differ(get(before.params, path), get(params, path)), f"{phase.name} left {path} where it was"
+            params, ema = put(params, path, get(before.params, path)), put(ema, path, get(before.ema, path))
+        same((params, ema), (before.params, before.ema))
+
+
+@each_stage
+def test_what_is_trained_and_what_is_frozen_is_the_whole_tree(name, stage):
+    params, phases = start(name).params, model(name).stages[stage]
+    paths = [path for phase in phases for path in phase.trains] + frozen(params, phases)
+    seen = {id(leaf) for path in paths for leaf in jax.tree.leaves(get(params, path))}
+    assert seen == {id(leaf) for leaf in jax.tree.leaves(params)}
+
+
+# ---- resume -----------------------------------------------------------------------------------------------------------
+
+
+@each_stage
+def test_stop_and_resume_is_bitwise(name, stage):
+    step, straight = compiled(name, stage), start(name, stage)
+    for seed in range(4):
+        straight, _ = step(straight, batch(seed))
+    state = start(name, stage)
+    for seed in range(4):
+        state, _ = step(state, batch(seed))
+        if seed == 1:  # through the host, as a checkpoint goes
+            key = jax.random.wrap_key_data(jnp.asarray(leaves(state.key)))
+            state = jax.tree.map(jnp.asarray, leaves(state._replace(key=None)))._replace(key=key)
+    same(state, straight)
+
+
+# ---- invariance -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["vae", "implicit, adversarial", "diffusion", "memory"])
+def test_jit_equals_eager(name):
+    close(compiled(name)(start(name), batch()), genjax.make_step(model(name))(start(name), batch()), atol=1e-5)
+
+
+@each_stage
+def test_scan_equals_loop(name, stage):
+    state, metrics = start(name, stage), []
+    for seed in range(3):
+        state, seen = compiled(name, stage)(state, batch(seed))
+        metrics.append(seen)
+    together = jax.jit(parallel.scanned(genjax.make_step(model(name), stage)))(start(name, stage), batches(3))
+    close(together, (state, jax.tree.map(lambda *m: jnp.stack(m), *metrics)), atol=1e-5)
+
+
+@each_stage
+def test_seeds_under_vmap_equal_single_seeds(name, stage):
+    states = [start(name, stage, seed) for seed in (0, 1)]
+    stacked = jax.tree.map(lambda *leaf: jnp.stack(leaf), *states)._replace(step=states[0].step)
+    together, _ = jax.jit(parallel.seeded(genjax.make_step(model(name), stage)))(stacked, batch())
+    alone = [compiled(name, stage)(state, batch())[0] for state in states]
+    stacked = jax.tree.map(lambda *leaf: jnp.stack(leaf), *alone)._replace(step=alone[0].step)
+    close(together, stacked, atol=1e-5)
+
+
+def sgd_steps(name, make, count=3):
+    """A few plain-SGD steps, since Adam hides a wrongly scaled gradient; returns the state and the last metrics."""
+    sgd = TABLE[name](optax.sgd(0.01))
+    state = jax.jit(lambda key, batch: genjax.init(sgd, key, batch))(jax.random.key(0), batch())
+    step = make(sgd)
+    for seed in range(count):
+        state, metrics = step(state, batch(seed))
+    return state, metrics
+
+
+@each
+def test_four_devices_equal_one(name):
+    four = sgd_steps(name, lambda m: parallel.sharded(genjax.make_step(m), parallel.data_mesh()))
+    close(four, sgd_steps(name, lambda m: jax.jit(genjax.make_step(m))))
+
+
+@each
+def test_pmap_equals_jit(name):
+    (state, metrics) = sgd_steps(name, lambda m: parallel.pmapped(genjax.make_step(m, axis_name="data")))
+    (wanted, other) = sgd_steps(name, lambda m: jax.jit(genjax.make_step(m)))
+    close(state, wanted)
+    losses = [key for key in metrics if key.endswith("/loss")]
+    close({key: metrics[key] for key in losses}, {key: other[key] for key in losses})
+
+
+@each
+def test_sample_k_depends_on_key_k_alone(name):
+    keys, y = jax.random.split(jax.random.key(5), 7), jnp.arange(7) % 3
+    sample, params = jax.jit(model(name).sample), start(name).params
+    together = sample(params, keys, y)
+    close(jnp.concatenate([sample(params, keys[k : k + 1], y[k : k + 1]) for k in (0, 3, 6)]), together[jnp.array([0, 3, 6])])
+    assert jnp.unique(together.reshape(7, -1), axis=0).shape[0] == 7
+
+
+@each
+def test_noise_is_keyed_by_name(name):
+    """A phase draws the same noise whatever stands before it in its stage."""
+    first = model(name).stages[0][-1]
+    alone = model(name)._replace(stages=((first,),))
+    before = start(name)
+    before = genjax.next_stage(alone, before, 0)._replace(step=before.step + 1)
+    resting = Phase("resting", lambda *_: genjax.Loss(jnp.zeros(())), (), optax.sgd(0.0))
+    after, _ = jax.jit(genjax.make_step(alone))(before, batch())
+    with_other = alone._replace(stages=((resting, first),))
+    before = before._replace(opt=before.opt | {"resting": resting.tx.init({})})
+    other, _ = jax.jit(genjax.make_step(with_other))(before, batch())
+    close(other.params, after.params, rtol=1e-6, atol=1e-7)
+
+
+# ---- memory, resting phases, non-finite moves ---------------------------------------------------------------------------
+
+
+def test_memory_rides_with_the_next_batch():
+    first, _ = compiled("memory")(start("memory"), batch())
+    second, metrics = compiled("memory")(first, batch())
+    assert not np.allclose(first.memory["chains"], second.memory["chains"])
+    np.testing.assert_allclose(metrics["energy/spread"], second.memory["chains"].std(), rtol=1e-6)
+
+
+def test_memory_is_lifted_with_its_phase():
+    inner = model("memory")
+    state, phase = start("memory"), under("outer", inner.stages[0][0])
+    lifted = Model(lambda key, b: {"outer": inner.init(key, b)}, ((phase,),), inner.sample)
+    lifted_state = genjax.init(lifted, jax.random.key(0), batch())._replace(memory={"outer/chains": state.memory["chains"]})
+    after, _ = jax.jit(genjax.make_step(lifted))(lifted_state, batch())
+    assert list(after.memory) == ["outer/chains"]
+    assert after.memory["outer/chains"].shape == state.memory["chains"].shape
+
+
+def test_a_resting_phase_changes_nothing_and_reports_nan():
+    name = "adversarial, n_critic"
+    resting, seen = compiled(name)(start(name), batch())
+    same(resting.params["generator"], start(name).params["generator"])
+    same(resting.opt["critic/generator"], start(name).opt["critic/generator"])
+    assert all(np.isnan(v) for k, v in seen.items() if k.startswith("critic/generator/"))
+    moved, seen = compiled(name)(resting, batch())
+    assert np.isfinite(seen["critic/generator/loss"])
+    assert differ(moved.params["generator"], resting.params["generator"])
+
+
+@each_stage
+def test_a_non_finite_batch_changes_nothing_but_the_counters(name, stage):
+    before = start(name, stage)
+    bad = batch() | {"x": batch()["x"].at[0, 0].set(jnp.nan)}
+    after, metrics = compiled(name, stage)(before, bad)
+    touched = [phase for phase in model(name).stages[stage] if float(metrics[f"{phase.name}/skipped"]) == 1]
+    assert touched, "the poisoned batch reached no move"
+    assert (int(after.step), int(after.skipped)) == (1, 1)
+    same(after.ema, before.ema)
+    for phase in touched:
+        same([get(after.params, p) for p in phase.trains], [get(before.params, p) for p in phase.trains])
+        same(after.opt[phase.name], before.opt[phase.name])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(leaves((after.params, after.memory))))
+    healed, _ = compiled(name, stage)(compiled(name, stage)(after, bad)[0], batch())
+    assert int(healed.skipped) == 0
+
+
+# ---- bad input ----------------------------------------------------------------------------------------------------------
+
+
+def test_unknown_branch_lists_those_there_are():
+    wrong = model("vae")._replace(stages=((model("vae").stages[0][0]._replace(trains=("encodr",)),),))
+    with pytest.raises(KeyError, match=r"no branch 'encodr'; there are encoder, .*decoder"):
+        genjax.init(wrong, jax.random.key(0), batch())
+
+
+def test_overlapping_paths_and_equal_names_are_refused():
+    phase = model("vae").stages[0][0]
+    params = start("vae").params
+    inside = branches(params["encoder"], 1)[0]
+    with pytest.raises(ValueError, match="twice"):
+        check(params, ((phase._replace(trains=("encoder", f"encoder/{inside}")),),))
+    with pytest.raises(ValueError, match="two phases of one name"):
+        check(params, ((phase, phase),))
+
+
+def test_a_missing_capability_is_named():
+    from genjax.hybrids.adversarial import adversarial, reconstructions
+    from genjax.hybrids.latent import latent
+
+    with pytest.raises(ValueError, match="latent needs a model with `encode`; this one has only `sample`"):
+        latent(model("diffusion"), model("diffusion"))
+    with pytest.raises(ValueError, match="needs a model with `encode`"):
+        reconstructions(model("diffusion"))
+    with pytest.raises(ValueError, match="`generates`"):
+        adversarial(model("memory"), None, optax.sgd(1.0), optax.sgd(1.0))
+
+
+def test_two_critics_of_one_name_are_refused():
+    from genjax.hybrids.adversarial import adversarial
+    from tests.table import small
+
+    twice = adversarial(model("adversarial(vae)"), small(()), optax.sgd(1.0), optax.sgd(1.0))
+    with pytest.raises(ValueError, match="branch 'critic' already"):
+        genjax.init(twice, jax.random.key(0), batch())
+
+
+def test_as_batch_numbers_its_examples():
+    assert as_batch(jnp.zeros((BATCH, 2)))["index"].tolist() == list(range(BATCH))
