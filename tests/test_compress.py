@@ -66,6 +66,8 @@ def test_push_and_pop_undo_each_other_in_either_order(name):
     assert same(codec.push(popped, symbols), start)
     back, again = codec.pop(codec.push(start, symbols))
     assert np.array_equal(again, symbols) and same(back, start)
+    back, again = codec.pop(codec.push(start, np.zeros_like(symbols)))  # a symbol of next to no probability, too
+    assert not again.any() and same(back, start)
 
 
 def test_popping_an_empty_stack_borrows_words_that_pushing_gives_back():
