@@ -11,6 +11,11 @@ class DataError(ValueError):
     """Data that cannot be used, in one line: what is wrong, where, what to do."""
 
 
+def first_line(error: Exception) -> str:
+    """What a library's error says, short enough to stand inside a DataError."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 class Spec(NamedTuple):
     """What a recipe needs to know of a data set."""
 

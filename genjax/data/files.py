@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genjax.data.base import DataError, Split, agree
+from genjax.data.base import DataError, Split, agree, first_line
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 SPLITS = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
@@ -111,7 +111,7 @@ def npz(path: Path, root: Path, keys: Iterable[str] = ()) -> dict[str, np.ndarra
     except DataError:
         raise
     except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} is a damaged .npz file, or one with pickles ({_line(error)}): {AGAIN}") from None
+        raise DataError(f"{path} is a damaged .npz file, or one with pickles ({first_line(error)}): {AGAIN}") from None
 
 
 def npz_splits(path: Path, root: Path) -> dict[str, Split]:
@@ -131,10 +131,6 @@ def npz_splits(path: Path, root: Path) -> dict[str, Split]:
 def _named(arrays: dict[str, np.ndarray], prefix: str, words: tuple[str, ...]) -> np.ndarray | None:
     names = [name for word in words for name in ((f"{prefix}_{word}", f"{word}_{prefix}") if prefix else (word,))]
     return next((arrays[name] for name in names if name in arrays), None)
-
-
-def _line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 # ---- folders of pictures and of sounds ----------------------------------------------------------------------------------
@@ -197,7 +193,7 @@ def _clip(path: Path, root: Path) -> tuple[tuple[int, int, int], np.ndarray]:
             channels, width, rate = file.getnchannels(), file.getsampwidth(), file.getframerate()
             count, content = file.getnframes(), file.readframes(file.getnframes())
     except (wave.Error, EOFError) as error:
-        raise DataError(f"{path} is not a whole PCM .wav file ({_line(error)}): convert or {AGAIN}") from None
+        raise DataError(f"{path} is not a whole PCM .wav file ({first_line(error)}): convert or {AGAIN}") from None
     if width not in (1, 2):
         raise DataError(f"{path} has {8 * width} bits a sample: convert it to 8 or 16")
     if len(content) != count * channels * width:

@@ -12,7 +12,7 @@ try:
 except ImportError as error:
     raise ImportError("reading pictures needs Pillow: pip install pillow") from error
 
-from genjax.data.base import DataError, Indexed, Rows
+from genjax.data.base import DataError, Indexed, Rows, first_line
 
 
 def on_white(pixels: np.ndarray) -> np.ndarray:
@@ -35,7 +35,7 @@ def _header(path: Path) -> tuple[tuple[int, int], str]:
         with Image.open(path) as picture:
             return picture.size, picture.mode
     except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path} is no picture that can be read ({_line(error)}): repair or remove it") from None
+        raise DataError(f"{path} is no picture that can be read ({first_line(error)}): repair or remove it") from None
 
 
 def decode(content: bytes, path: Path, shape: tuple[int, int, int]) -> np.ndarray:
@@ -47,7 +47,7 @@ def decode(content: bytes, path: Path, shape: tuple[int, int, int]) -> np.ndarra
             clear = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
             return on_white(np.asarray(picture.convert("RGBA"))) if clear else np.asarray(picture.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path} is a damaged picture ({_line(error)}): repair or remove it") from None
+        raise DataError(f"{path} is a damaged picture ({first_line(error)}): repair or remove it") from None
 
 
 def column(paths: list[Path], of: Callable[[Path], np.ndarray], shape: tuple[int, ...], limit: int) -> Rows:
@@ -62,7 +62,3 @@ def scans(header: np.ndarray, scan: np.ndarray, offsets: np.ndarray) -> np.ndarr
     """Pictures (n, H, W, 3) of a pack that stores the header which all its JPEGs share once."""
     head, body = header.tobytes(), scan.tobytes()
     return np.stack([np.asarray(Image.open(io.BytesIO(head + body[a:b]))) for a, b in pairwise(offsets)])
-
-
-def _line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
