@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy.special import ndtr
 
 from genjax import compress as c
 from genjax import init, make_step
@@ -94,6 +95,13 @@ def test_popping_random_bits_samples_the_distribution():
     z = c.bin_centres(codec.pop(c.empty_stack(32))[1], 14)
     assert z.mean() == pytest.approx(0.7, abs=5 * 0.5 / 20_000**0.5)
     assert z.std() == pytest.approx(0.5, abs=5 * 0.5 / 40_000**0.5)
+
+
+def test_bins_are_equally_likely_and_centred_under_the_prior():
+    assert ndtr(c.bin_centres(np.arange(8), 3)) == pytest.approx((np.arange(8) + 0.5) / 8, abs=1e-6)
+    codec = c.normal_bins(np.zeros(80), np.ones(80), 3)  # the prior itself: 3 bits each
+    pushed = codec.push(c.empty_stack(4), np.tile(np.arange(8, dtype=np.uint64), 10))
+    assert bits(pushed) - bits(c.empty_stack(4)) == pytest.approx(240, rel=1e-4)
 
 
 def test_heads_survive_freq_one_and_full_freq():
