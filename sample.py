@@ -19,13 +19,15 @@ from genjax.config import one_line, parse_into, split_run, use_compilation_cache
 
 @dataclass(frozen=True)
 class Options:
-    """Attributes:
-    seeds: one sample each, like 0-63 or 1,5,8-11.
-    out: picture to write; the arrays go beside it as .npz.
-    label: class of all samples of a conditional model; without it seed k gets class k modulo their number.
-    raw: the parameters themselves rather than their running average.
-    export: write the parameters as safetensors to this file instead of sampling.
-    debug: show the traceback of an error.
+    """What to draw.
+
+    Attributes:
+      seeds: one sample each, like 0-63 or 1,5,8-11.
+      out: picture to write; the arrays go beside it as .npz.
+      label: class of all samples of a conditional model; without it seed k gets class k modulo their number.
+      raw: the parameters themselves rather than their running average.
+      export: write the parameters as safetensors to this file instead of sampling.
+      debug: show the traceback of an error.
     """
 
     seeds: str = "0-63"

@@ -70,20 +70,22 @@ class Recipe(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Attributes:
-    data: data set; the recipe's own where not given.
-    data_dir: folder of the data files; the variable GENJAX_DATA where not given.
-    seed: of everything random in the run.
-    run: folder of the run; runs/RECIPE where not given. The same command on an existing run resumes it.
-    dry_run: print parameters, stages, what is frozen and the memory needed, then stop. Writes nothing.
-    smoke: a few small steps in a folder of its own (name-smoke), begun anew each time: does it run at all?
-    debug: show the traceback of an error.
-    chunk: steps in one dispatch; 0 for the recipe's. Checkpoints and stops wait for the end of a chunk.
-    log_every: steps that one line of metrics.jsonl averages, at most a chunk; 0 for about 300 lines a run.
-    save_every: steps between checkpoints and sample grids; 0 for a tenth of the run.
-    keep: checkpoints that are kept, the newest ones.
-    parallel: jit splits each batch over all devices by itself; pmap is the same with explicit devices.
-    bad_steps: steps in a row with a loss or gradient that is not finite after which the run ends.
+    """What a run may be told, whatever its recipe.
+
+    Attributes:
+      data: data set; the recipe's own where not given.
+      data_dir: folder of the data files; the variable GENJAX_DATA where not given.
+      seed: of everything random in the run.
+      run: folder of the run; runs/RECIPE where not given. The same command on an existing run resumes it.
+      dry_run: print parameters, stages, what is frozen and the memory needed, then stop. Writes nothing.
+      smoke: a few small steps in a folder of its own (name-smoke), begun anew each time: does it run at all?
+      debug: show the traceback of an error.
+      chunk: steps in one dispatch; 0 for the recipe's. Checkpoints and stops wait for the end of a chunk.
+      log_every: steps that one line of metrics.jsonl averages, at most a chunk; 0 for about 300 lines a run.
+      save_every: steps between checkpoints and sample grids; 0 for a tenth of the run.
+      keep: checkpoints that are kept, the newest ones.
+      parallel: jit splits each batch over all devices by itself; pmap is the same with explicit devices.
+      bad_steps: steps in a row with a loss or gradient that is not finite after which the run ends.
     """
 
     data: str = ""

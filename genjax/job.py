@@ -13,8 +13,9 @@ import numpy as np
 
 from genjax.config import Command, Options, Recipe, in_words, load_recipe
 from genjax.data import Dataset, Split, feed, load
+from genjax.model import Batch
 from genjax.report import nbytes, size_of
-from genjax.step import State, init, next_stage
+from genjax.step import State, init, make_step, next_stage
 
 ON_DEVICE = 2**30  # bytes of data that are kept on the device; more is read ahead from the host
 
@@ -102,6 +103,7 @@ def check(recipe: Recipe, data: Dataset, example: Example) -> None:
         raise ValueError(f"a batch of {recipe.batch} does not divide over {devices} devices; make it {near}")
     try:
         needed = sum(memory_needed(recipe, data.splits["train"], example).values())
+        trace(recipe, example)
     except (TypeError, ValueError, KeyError) as error:
         raise ValueError(f"the recipe does not fit {data.name} {data.spec}: {in_words(error)}") from error
     if needed > (there := device_memory()):
@@ -113,11 +115,28 @@ def check(recipe: Recipe, data: Dataset, example: Example) -> None:
 
 def abstract_state(recipe: Recipe, example: Example, stage: int = 0) -> State:
     """The state's shapes and dtypes at some stage."""
-    data = {name: jax.ShapeDtypeStruct((recipe.batch, *shape), jnp.dtype(dtype)) for name, (shape, dtype) in example.items()}
-    key, rows = jax.eval_shape(lambda: jax.random.key(0)), jax.ShapeDtypeStruct((recipe.batch,), jnp.int32)
-    batch = jax.eval_shape(feed(recipe.prepare), data, key, rows)
-    state = jax.eval_shape(partial(init, recipe.model), key, batch)
+    state = jax.eval_shape(partial(init, recipe.model), abstract_key(), abstract_batch(recipe, example))
     return jax.eval_shape(partial(next_stage, recipe.model, stage=stage), state) if stage else state
+
+
+def abstract_key() -> jax.ShapeDtypeStruct:
+    return jax.eval_shape(lambda: jax.random.key(0))
+
+
+def abstract_batch(recipe: Recipe, example: Example) -> Batch:
+    """Shapes and dtypes of a prepared batch."""
+    data = {name: jax.ShapeDtypeStruct((recipe.batch, *shape), jnp.dtype(dtype)) for name, (shape, dtype) in example.items()}
+    return jax.eval_shape(feed(recipe.prepare), data, abstract_key(), jax.ShapeDtypeStruct((recipe.batch,), jnp.int32))
+
+
+def trace(recipe: Recipe, example: Example) -> None:
+    """Run the shapes through every stage's step and through the sampler, so that none fails hours later."""
+    batch = abstract_batch(recipe, example)
+    for stage in range(len(recipe.model.stages)):
+        jax.eval_shape(make_step(recipe.model, stage), abstract_state(recipe, example, stage), batch)
+    keys, params = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2)), abstract_state(recipe, example).params
+    labels = (jax.ShapeDtypeStruct((2,), jnp.int32),) if recipe.classes else ()
+    jax.eval_shape(recipe.model.sample, params, keys, *labels)
 
 
 def data_bytes(split: Split) -> int:

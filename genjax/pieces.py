@@ -99,7 +99,7 @@ class Programs:
     def __init__(self, job: Job):
         self.job, self.recipe = job, job.recipe
         self.mesh = data_mesh()
-        self.state_sharding, _ = shardings(self.mesh)
+        self.state_sharding, self.batch_sharding = shardings(self.mesh)
         self.whole = NamedSharding(self.mesh, PartitionSpec())
         self.on_device = data_bytes(job.split) <= ON_DEVICE
         self.sample = jax.jit(self.recipe.model.sample)
@@ -182,7 +182,7 @@ class Programs:
         if kind not in self.compiled:
             start = begins(recipe, piece.stage)
             step = make_step(recipe.model, piece.stage, begins=start, ema_decay=recipe.ema_decay, axis_name="data")
-            self.compiled[kind] = pmapped(step), jax.jit(partial(batch_of, recipe))
+            self.compiled[kind] = pmapped(step), jax.jit(partial(batch_of, recipe), out_shardings=self.batch_sharding)
         step, batch = self.compiled[kind]
         seen = []
         for number, chosen in zip(range(piece.start, piece.stop), rows, strict=True):

@@ -185,7 +185,8 @@ def board(folder: Path, step: int) -> Callable[[Iterable[dict]], None]:
     def write(rows: Iterable[dict]) -> None:
         for row in rows:
             for name in row.keys() - {"step"}:
-                writer.add_scalar(name, row[name], row["step"])
+                if np.isfinite(row[name]):  # it warns of each other one; they stand in metrics.jsonl
+                    writer.add_scalar(name, row[name], row["step"])
 
     return write
 
