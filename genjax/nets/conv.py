@@ -131,11 +131,14 @@ class Up(nn.Module):
 
 
 class Norm(nn.Module):
-    """Group normalization of one example: at most 8 groups."""
+    """Group normalization of one example: at most 8 groups, of at least 4 channels where there are so many.
+
+    Conditions are added after it: a norm of few channels would take out most of what is the same at every place.
+    """
 
     @nn.compact
     def __call__(self, h: jax.Array) -> jax.Array:
-        return nn.GroupNorm(gcd(8, h.shape[-1]))(h)
+        return nn.GroupNorm(max(1, gcd(32, h.shape[-1]) // 4))(h)
 
 
 class Shift(nn.Module):

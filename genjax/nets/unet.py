@@ -67,7 +67,7 @@ class _Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
         h = Conv(self.width)(self.activation(Norm()(x)))
-        h = self.activation(Norm()(Shift()(h, condition)))
+        h = self.activation(Shift()(Norm()(h), condition))
         h = Conv(self.width, kernel_init=nn.initializers.zeros)(h)
         straight = x if x.shape[-1] == self.width else Conv(self.width, kernel=1)(x)
         return straight + h

@@ -1,0 +1,191 @@
+"""Time of one training step beside the same net in PyTorch, on the CPU.
+
+    pip install torch==2.13.0        (the CPU build; nothing else here needs it)
+    python -m benchmarks.step_time
+
+Both sides take the same step in the same process: a VAE (Bernoulli, 32 latents) on 28x28x1, batch 64; forward, backward,
+gradient norm, finite check, Adam, running average. The two take turns, a few steps each, so that whatever else the machine
+does falls on both; the ratio is that of the two fastest turns.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks.record import record, row
+from genjax.families.vae import vae
+from genjax.model import as_batch
+from genjax.nets import conv_decoder, conv_encoder, mlp
+from genjax.step import init, make_step
+
+BATCH, SHAPE, LATENT, DECAY, RATE = 64, (28, 28, 1), 32, 0.999, 1e-3
+Turn = Callable[[int], None]  # takes so many steps and waits for the last
+
+
+# ---- genjax ----------------------------------------------------------------------------------------------------------
+
+
+def genjax_mlp() -> Any:
+    return vae(mlp((512, 512), (2 * LATENT,)), mlp((512, 512), SHAPE), (LATENT,), optax.adam(RATE))
+
+
+def genjax_conv(widths: tuple[int, ...] = (32, 64)) -> Any:
+    return vae(conv_encoder(widths, (2 * LATENT,)), conv_decoder(widths, SHAPE), (LATENT,), optax.adam(RATE))
+
+
+def genjax_turn(model: Any, x: np.ndarray) -> tuple[Turn, int]:
+    """(steps of the model as a user takes them, one dispatch each; number of parameters)."""
+    batch = as_batch(jnp.asarray(x))
+    state = init(model, jax.random.key(0), batch)
+    step = jax.jit(make_step(model, ema_decay=DECAY), donate_argnums=0)
+    count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+
+    def turn(steps: int) -> None:
+        nonlocal state
+        for _ in range(steps):
+            state, metrics = step(state, batch)
+        jax.block_until_ready((state, metrics))
+
+    return turn, count
+
+
+# ---- PyTorch ---------------------------------------------------------------------------------------------------------
+
+
+def torch_mlp() -> tuple[Any, Any]:
+    """(encoder, decoder)."""
+    from torch import nn
+
+    def net(*sizes):
+        layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.GELU(approximate="tanh"))]
+        return nn.Sequential(*layers[:-1])
+
+    pixels = int(np.prod(SHAPE))
+    decoder = nn.Sequential(net(LATENT, 512, 512, pixels), nn.Unflatten(1, (1, *SHAPE[:2])))
+    return nn.Sequential(nn.Flatten(), net(pixels, 512, 512, 2 * LATENT)), decoder
+
+
+def torch_conv(widths: tuple[int, int] = (32, 64)) -> tuple[Any, Any]:
+    """(encoder, decoder): the layers of `conv_encoder` and `conv_decoder` for two widths."""
+    from torch import nn
+
+    def finish(width):
+        return nn.GroupNorm(8, width, eps=1e-6), nn.GELU(approximate="tanh")
+
+    def up(a, b):
+        return nn.Conv2d(a, 4 * b, 3, padding=1), nn.PixelShuffle(2)
+
+    low, high = widths
+    encoder = nn.Sequential(
+        nn.Conv2d(1, low, 3, stride=2, padding=1), *finish(low), nn.Conv2d(low, high, 3, stride=2, padding=1), *finish(high),
+        nn.Flatten(), nn.Linear(7 * 7 * high, 2 * LATENT))  # fmt: skip
+    decoder = nn.Sequential(
+        nn.Linear(LATENT, 7 * 7 * high), nn.Unflatten(1, (high, 7, 7)),
+        *finish(high), *up(high, low), *finish(low), *up(low, 1))  # fmt: skip
+    return encoder, decoder
+
+
+def torch_turn(nets: tuple[Any, Any], x: np.ndarray, threads: int, channels_last: bool) -> tuple[Turn, int]:
+    """(the same steps, number of parameters): fused Adam, multi-tensor average and norm."""
+    import torch
+
+    torch.set_num_threads(threads)
+    encoder, decoder = nets
+    data = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous()
+    if channels_last:
+        data = data.contiguous(memory_format=torch.channels_last)
+        encoder, decoder = (net.to(memory_format=torch.channels_last) for net in nets)
+    params = [*encoder.parameters(), *decoder.parameters()]
+    average = [p.detach().clone() for p in params]
+    adam = torch.optim.Adam(params, RATE, fused=True)
+
+    def step() -> None:
+        adam.zero_grad(set_to_none=True)
+        mean, log_scale = encoder(data).chunk(2, dim=-1)
+        logits = decoder(mean + log_scale.exp() * torch.randn_like(mean))
+        nll = torch.nn.functional.binary_cross_entropy_with_logits(logits, data, reduction="sum")
+        loss = (nll + (0.5 * (mean**2 + (2 * log_scale).exp() - 1) - log_scale).sum()) / BATCH
+        loss.backward()
+        norm = torch.nn.utils.get_total_norm([p.grad for p in params])
+        if torch.isfinite(loss + norm):
+            adam.step()
+            torch._foreach_lerp_(average, [p.detach() for p in params], 1 - DECAY)
+
+    def turn(steps: int) -> None:
+        for _ in range(steps):
+            step()
+
+    return turn, sum(p.numel() for p in params)
+
+
+# ---- the two side by side --------------------------------------------------------------------------------------------
+
+
+def race(turns: dict[str, Turn], rounds: int, steps: int) -> dict[str, np.ndarray]:
+    """{name: (rounds, 2)} ms a step by the wall clock and of processor time, the turns interleaved."""
+    times = {name: [] for name in turns}
+    for turn in turns.values():
+        turn(3)
+    for _ in range(rounds):
+        for name, turn in turns.items():
+            wall, processor = time.perf_counter(), time.process_time()
+            turn(steps)
+            times[name].append((time.perf_counter() - wall, time.process_time() - processor))
+    return {name: 1e3 / steps * np.array(each) for name, each in times.items()}
+
+
+def compare(name: str, model: Any, nets: Callable, bar: float, options: argparse.Namespace) -> dict[str, Any]:
+    """One row: the ratio of the fastest turns, PyTorch in whichever memory layout is faster here."""
+    x = (np.random.default_rng(0).random((BATCH, *SHAPE)) < 0.2).astype(np.float32)
+    ours, count = genjax_turn(model, x)
+    turns = {"genjax": ours}
+    for layout in ("NCHW", "NHWC"):
+        turns[layout], other = torch_turn(nets(), x, options.threads, channels_last=layout == "NHWC")
+        assert count == other, f"{name}: {count} parameters here, {other} in PyTorch: not the same net"
+    times = race(turns, options.rounds, options.steps)
+    best = min(("NCHW", "NHWC"), key=lambda layout: times[layout][:, 0].min())
+    ours, theirs = times["genjax"], times[best]
+    ratio = ours[:, 0].min() / theirs[:, 0].min()
+    middle = np.median(ours, axis=0) / np.median(theirs, axis=0)
+    note = (f"ms a step, fastest turn (median; processor time): genjax {spread(ours)}, PyTorch {spread(theirs)} in {best}; "
+            f"ratio of medians {middle[0]:.2f}, of processor times {middle[1]:.2f}; {count} parameters, "
+            f"threads of PyTorch {options.threads}")  # fmt: skip
+    print(f"{name}: {ratio:.2f} (bar {bar}); {note}", flush=True)
+    return row(name, "step time ratio, genjax / PyTorch", [round(float(ratio), 3)], seeds=[0], unit="times",
+               bar=f"<= {bar}", met=bool(ratio <= bar), note=note)  # fmt: skip
+
+
+def spread(ms: np.ndarray) -> str:
+    return f"{ms[:, 0].min():.2f} ({np.median(ms[:, 0]):.2f}; {np.median(ms[:, 1]):.2f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=60, help="turns of each side")
+    parser.add_argument("--steps", type=int, default=10, help="steps in a turn")
+    parser.add_argument("--threads", type=int, default=2, help="of PyTorch; JAX takes the processors it may run on (taskset)")
+    parser.add_argument("--dry", action="store_true", help="print only, write no result")
+    options = parser.parse_args()
+    try:
+        import torch
+    except ImportError:
+        sys.exit("this benchmark compares with PyTorch, which is not installed: pip install torch==2.13.0 (the CPU build)")
+    rows = [
+        compare("VAE, MLP 784-512-512-32", genjax_mlp(), torch_mlp, 1.0, options),
+        compare("VAE, convolutional 32, 64", genjax_conv(), torch_conv, 1.7, options),
+    ]
+    title = f"Step time beside PyTorch {torch.__version__}, batch 64, 28x28x1, CPU"
+    if not options.dry:
+        record("step_time", title, "python -m benchmarks.step_time", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""Networks: the convolution against the plain one, shapes on any sides, conditions, time, what starts at zero."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from genjax.nets import conv as conv_module
+from genjax.nets import conv_critic, conv_decoder, conv_encoder, mlp, timed_mlp, unet
+from genjax.nets.conv import conv, depth_to_space, products_conv
+from genjax.nets.time import time_features
+
+CASES = [  # space, channels, features, window, stride
+    ((50,), 5, 3, 3, 1),
+    ((51,), 2, 4, 4, 2),
+    ((9, 7), 3, 4, 3, 1),
+    ((9, 8), 3, 2, 3, 2),
+    ((7, 7), 2, 3, 4, 2),
+    ((5, 4, 3), 2, 3, 3, 1),
+    ((5, 4, 6), 2, 3, 3, 2),
+]
+
+
+def plain(x, kernel, stride):
+    """The same convolution with JAX's own derivatives."""
+    layout = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}[x.ndim - 2]
+    return lax.conv_general_dilated(x, kernel, (stride,) * (x.ndim - 2), "SAME", dimension_numbers=layout)
+
+
+def draw(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
+
+def operands(space, channels, features, window, size=4):
+    return draw(size, *space, channels), draw(*[window] * len(space), channels, features, seed=1)
+
+
+@pytest.fixture
+def products(monkeypatch):
+    """Matrix products at every size, two examples at a time, so that the toy sizes below take the large sides' way."""
+    monkeypatch.setattr(conv_module, "_products_win", lambda out, kernel: True)
+    monkeypatch.setattr(conv_module, "CHUNK", 1)
+
+
+def close(a, b, tolerance=1e-5):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * float(jnp.abs(b).max())), a, b)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_convolution_has_the_derivatives_of_the_plain_one(case, products):
+    *sizes, stride = case
+    x, kernel = operands(*sizes)
+    out, tangent = jax.jvp(lambda x, k: conv(x, k, stride), (x, kernel), (x[::-1], 2 * kernel))
+    close((out, tangent), jax.jvp(lambda x, k: plain(x, k, stride), (x, kernel), (x[::-1], 2 * kernel)))
+    close(products_conv(x, kernel, stride), out)
+
+    def pull(conv):
+        return jax.jit(lambda x, k: jax.vjp(lambda x, k: conv(x, k, stride), x, k)[1](draw(*out.shape, seed=2)))
+
+    close(pull(conv)(x, kernel), pull(plain)(x, kernel))
+
+
+def test_the_rule_is_used_where_it_wins_and_on_the_cpu_only():
+    x, kernel = draw(2, 28, 28, 32), draw(3, 3, 32, 32)
+    gradient = jax.jit(jax.grad(lambda k, x: conv(x, k, 1).sum()))
+    count = lambda platform: gradient.trace(kernel, x).lower(lowering_platforms=(platform,)).as_text().count("dot_general")
+    assert count("cpu") == 3  # one product a row of the kernel
+    assert count("cuda") == count("tpu") == 0
+    small = jax.jit(jax.grad(lambda k, x: conv(x, k, 1).sum())).trace(kernel, x[:, :14, :14]).lower()
+    assert "dot_general" not in small.as_text()
+
+
+@pytest.mark.parametrize("case", [CASES[0], CASES[3], CASES[6]])
+def test_convolution_under_vmap_scan_and_grad_of_grad(case, products):
+    *sizes, stride = case
+    x, kernel = operands(*sizes)
+    kernels = jnp.stack([kernel, 2 * kernel, -kernel])
+
+    def penalty(conv, kernel, x):  # R1: a squared input gradient of something that is not linear
+        value = lambda x: jnp.tanh(conv(x, kernel, stride)).sum()
+        return (jax.grad(value)(x) ** 2).sum()
+
+    def all_of(conv):
+        gradient = jax.grad(partial(penalty, conv))
+        value = jax.grad(lambda kernel, x: (conv(x, kernel, stride) ** 2).sum())
+        over = lax.scan(lambda total, k: (total + value(k, x), None), jnp.zeros_like(kernel), kernels)[0]
+        return jax.vmap(gradient, (0, None))(kernels, x), jax.vmap(value, (0, None))(kernels, x), over
+
+    close(jax.jit(partial(all_of, conv))(), jax.jit(partial(all_of, plain))())
+
+
+def test_depth_to_space_of_a_square_is_its_block():
+    x = jnp.arange(2 * 3 * 4 * 5.0).reshape(2, 3, 4, 5)  # (B, L, M, C) read as blocks below
+    blocks = draw(2, 3, 4, 2 * 2 * 5)
+    image = depth_to_space(blocks, 2)
+    assert image.shape == (2, 6, 8, 5)
+    np.testing.assert_array_equal(image[:, 2:4, 4:6], blocks[:, 1, 2].reshape(2, 2, 2, 5))
+    np.testing.assert_array_equal(depth_to_space(x[:, :, 0, :4], 1)[:, :2], x[:, 0, 0, :4].reshape(2, 2, 2))
+    assert depth_to_space(draw(1, 2, 3, 4, 8), 3).shape == (1, 4, 6, 8, 1)
+
+
+SPACES = [(28, 20), (7,), (5, 4, 3)]
+
+
+def made(net, *inputs):
+    """(params, output)."""
+    params = net.init(jax.random.key(0), *inputs)
+    return params, jax.jit(net.apply)(params, *inputs)
+
+
+def shape(net, *inputs):
+    """Of the output, without computing it."""
+    params = jax.eval_shape(net.init, jax.random.key(0), *inputs)
+    return jax.eval_shape(net.apply, params, *inputs).shape
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_nets_fit_any_sides(space):
+    x, t, y = jnp.zeros((2, *space, 3)), jnp.zeros(2), jnp.zeros((2, 10))
+    coarse = tuple(-(-side // 4) for side in space)
+    for code in ((6,), (*coarse, 2)):
+        assert shape(conv_encoder((4, 8), code), x, y) == (2, *code)
+        assert shape(conv_decoder((4, 8), (*space, 3)), jnp.zeros((2, *code)), None, y) == x.shape
+    assert shape(conv_critic((4, 8)), x, y) == (2,)
+    assert shape(unet((4, 8), (*space, 2)), x, t, y, x) == (2, *space, 2)
+
+
+def test_unet_starts_at_zero_and_hears_time_conditions_and_images():
+    x, t, y, image = draw(2, 5, 3, 1), jnp.array([0.1, 0.9]), draw(2, 3), draw(2, 5, 3, 2)
+    net = unet((4, 8), (5, 3, 2))
+    inputs = (x, t, None, y, image)
+    params = net.init(jax.random.key(0), *inputs)
+    apply = jax.jit(net.apply)
+    np.testing.assert_array_equal(apply(params, *inputs), jnp.zeros((2, 5, 3, 2)))
+    params = shaken(params)
+    base = apply(params, *inputs)
+    for place in (0, 1, 3, 4):
+        other = [v if i != place else 0.5 * v for i, v in enumerate(inputs)]
+        assert jnp.abs(apply(params, *other) - base).max() > 1e-4, f"the UNet is deaf to input {place}"
+
+
+def shaken(params):
+    """No parameter at zero."""
+    return jax.tree.map(lambda p: p + 0.1 * np.random.default_rng(p.size).standard_normal(p.shape).astype(p.dtype), params)
+
+
+def test_critic_gives_one_logit_an_example_from_that_example_alone():
+    x, y = draw(5, 6, 5, 1), draw(5, 3)
+    net = conv_critic((4, 8))
+    params, logits = made(net, x, y)
+    assert logits.shape == (5,)
+    np.testing.assert_allclose(net.apply(params, x[3:4], y[3:4]), logits[3:4], rtol=1e-5)
+    assert jnp.abs(net.apply(params, x, 2 * y) - logits).max() > 1e-3
+    assert not [p for p, _ in jax.tree.leaves_with_path(params) if "Norm" in jax.tree_util.keystr(p)]
+
+
+def test_every_example_of_a_normalized_net_is_its_own():
+    x, t = draw(3, 8, 8, 1), jnp.array([0.2, 0.5, 0.7])
+    for net, inputs in ((conv_encoder((4,), (6,)), (x,)), (unet((4, 8), (8, 8, 1)), (x, t))):
+        params, _ = made(net, *inputs)
+        params = shaken(params)
+        apply = jax.jit(net.apply)
+        together = apply(params, *inputs)
+        np.testing.assert_allclose(apply(params, *[v[1:2] for v in inputs]), together[1:2], rtol=1e-4, atol=1e-5)
+
+
+def test_timed_mlp_starts_at_zero_and_hears_the_time():
+    x, t = draw(4, 2), jnp.linspace(0.0, 1.0, 4)
+    net = timed_mlp((16, 16), (2,))
+    params, out = made(net, x, t, None)
+    np.testing.assert_array_equal(out, jnp.zeros((4, 2)))
+    params = shaken(params)
+    assert jnp.abs(net.apply(params, x, t, None) - net.apply(params, x, t[::-1], None)).max() > 1e-4
+
+
+def test_time_features_tell_near_times_apart_and_stay_smooth():
+    t = jnp.linspace(0.0, 1.0, 1001)
+    features = time_features(t)
+    assert features.shape == (1001, 64)
+    np.testing.assert_allclose((features**2).sum(-1), 32.0, rtol=1e-5)  # cos^2 + sin^2
+    assert jnp.linalg.norm(jnp.diff(features, axis=0), axis=1).min() > 0.1
+    assert jnp.linalg.norm(time_features(t[:-1] + 1e-6) - features[:-1], axis=1).max() < 0.01
+
+
+@pytest.mark.parametrize(
+    "net, inputs, message",
+    [
+        (conv_encoder((4,), (2,)), ((3, 64),), r"wants x \(B, \*space, channels\).*\(3, 64\).*mlp"),
+        (conv_encoder((4,), (3, 3, 2)), ((2, 8, 8, 1),), r"sides \(4, 4\), but out is \(3, 3, 2\)"),
+        (conv_decoder((4,), (8, 8, 1)), ((2, 3, 3, 2),), r"sides \(4, 4\), but z is \(2, 3, 3, 2\)"),
+        (conv_critic((4,)), ((2, 8),), r"wants x"),
+        (unet((4,), (8, 8, 1)), ((2, 9, 8, 1), (2,)), r"sides \(8, 8\), but x is \(2, 9, 8, 1\)"),
+        (unet((4,), (8, 8, 1)), ((2, 8, 8, 1), (2, 1)), r"times are \(B,\).*\(2, 1\)"),
+        (timed_mlp((4,), (2,)), ((2, 2), ()), r"times are \(B,\)"),
+        (mlp((4,), (2,)), ((),), r"first axis is the example"),
+    ],
+)
+def test_wrong_shapes_are_told_in_one_line(net, inputs, message):
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(net.init, jax.random.key(0), *[jnp.zeros(shape) for shape in inputs])
