@@ -142,7 +142,7 @@ def _polar(radius: np.ndarray | float, angle: np.ndarray) -> np.ndarray:
 
 
 def _mixture(centres: np.ndarray, log_weight: np.ndarray, sd: float) -> Plane:
-    """log sum_k w_k N(x; c_k, sd^2 I), in double precision, some rows at a time."""
+    """log sum_k w_k N(x; c_k, sd^2 I), in double precision, a few rows at a time: they stay in the cache."""
     constant = log_weight - np.log(2 * np.pi * sd**2)
 
     def some(x: np.ndarray) -> np.ndarray:
@@ -153,6 +153,6 @@ def _mixture(centres: np.ndarray, log_weight: np.ndarray, sd: float) -> Plane:
 
     def log_prob(x: np.ndarray) -> np.ndarray:
         x = np.asarray(x, np.float64)
-        return np.concatenate([some(x[i : i + 2048]) for i in range(0, len(x), 2048)])
+        return np.concatenate([some(x[i : i + 128]) for i in range(0, len(x), 128)])
 
     return log_prob
