@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -51,8 +52,10 @@ def plan(command: Command) -> Job:
     source = load_recipe(command.path)
     data = load(command.options.data or source.data, command.options.data_dir or None)
     recipe = source.recipe(data.spec, **command.knobs)
-    recipe = shrunk(recipe) if command.options.smoke else recipe
-    options = resolved(command.options, recipe)
+    options = command.options
+    if options.smoke:
+        recipe, options = shrunk(recipe), replace(options, chunk=0, log_every=0, save_every=0)
+    options = resolved(options, recipe)
     example = stored_example(data.splits["train"])
     check(recipe, data, example)
     name = source.path.stem
@@ -76,10 +79,12 @@ def shrunk(recipe: Recipe) -> Recipe:
 def resolved(options: Options, recipe: Recipe) -> Options:
     """Options with a number in place of each zero that stands for a default."""
     total, chunk = sum(recipe.steps), options.chunk or recipe.chunk
+    if options.log_every > chunk:
+        raise ValueError(f"--log-every {options.log_every}: a line averages at most the {chunk} steps of a chunk; see --chunk")
     about = max(1, min(total // 300, chunk))
-    log_every = min(options.log_every, chunk) or next(n for n in range(about, 0, -1) if chunk % n == 0)
+    log_every = options.log_every or next(n for n in range(about, 0, -1) if chunk % n == 0)
     save_every = round_up(options.save_every or round_up(total, 10) // 10, chunk)
-    return Options(**vars(options) | {"chunk": chunk, "log_every": log_every, "save_every": save_every})
+    return replace(options, chunk=chunk, log_every=log_every, save_every=save_every)
 
 
 def round_up(number: int, to: int) -> int:
