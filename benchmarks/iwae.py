@@ -104,7 +104,7 @@ def nll(model: Model, params: genjax.Params, samples: int = 5000, images: int = 
 def score(folder: Path) -> None:
     """Score every finished run in the folder and write results/iwae.json."""
     rows = []
-    for path in sorted(folder.glob("k*.npz")):
+    for path in sorted(folder.glob("k*[0-9].npz")):
         with np.load(path) as z:
             about = json.loads(str(z["about"]))
         model = build(about["samples"], 600 * about["epochs"], about["lr"])
@@ -113,7 +113,9 @@ def score(folder: Path) -> None:
         if int(state.step) < 600 * about["epochs"]:
             print(f"{path.name}: {int(state.step) // 600} of {about['epochs']} epochs, not scored")
             continue
-        each = nll(model, state.ema)
+        if not (scored := path.with_suffix(".nll.npy")).exists():
+            np.save(scored, nll(model, state.ema))
+        each = np.load(scored)
         value, paper = float(each.mean()), PAPER[about["samples"]]
         name = "VAE, k = 1" if about["samples"] == 1 else f"IWAE, k = {about['samples']}"
         print(f"{name}: {value:.2f} nats, paper {paper}, {spent / 60:.0f} minutes")

@@ -111,7 +111,7 @@ def _move(phase: Phase, axis_name: str | None) -> Callable:
         metrics = {"loss": out.value} | out.metrics
         if axis_name is not None:
             grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
-        metrics["grad_norm"] = optax.global_norm(grads)
+        metrics["grad_norm"] = optax.tree.norm(grads)
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
         updates, new_opt = phase.tx.update(grads, opt, old)
         new = optax.apply_updates(old, updates)

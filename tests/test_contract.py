@@ -57,7 +57,7 @@ def test_table_is_complete():
     assert set(COVERS.values()) <= set(TABLE)
 
 
-# ---- ownership --------------------------------------------------------------------------------------------------------
+# ---- ownership -------------------------------------------------------------------------------------------------------
 
 
 @each_stage
@@ -81,7 +81,7 @@ def test_what_is_trained_and_what_is_frozen_is_the_whole_tree(name, stage):
     assert seen == {id(leaf) for leaf in jax.tree.leaves(params)}
 
 
-# ---- resume -----------------------------------------------------------------------------------------------------------
+# ---- resume ----------------------------------------------------------------------------------------------------------
 
 
 @each_stage
@@ -98,7 +98,7 @@ def test_stop_and_resume_is_bitwise(name, stage):
     same(state, straight)
 
 
-# ---- invariance -------------------------------------------------------------------------------------------------------
+# ---- invariance ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["vae", "implicit, adversarial", "diffusion", "memory"])
@@ -175,7 +175,7 @@ def test_noise_is_keyed_by_name(name):
     close(other.params, after.params, rtol=1e-6, atol=1e-7)
 
 
-# ---- memory, resting phases, non-finite moves ---------------------------------------------------------------------------
+# ---- memory, resting phases, non-finite moves ------------------------------------------------------------------------
 
 
 def test_memory_rides_with_the_next_batch():
@@ -223,7 +223,7 @@ def test_a_non_finite_batch_changes_nothing_but_the_counters(name, stage):
     assert int(healed.skipped) == 0
 
 
-# ---- bad input ----------------------------------------------------------------------------------------------------------
+# ---- bad input -------------------------------------------------------------------------------------------------------
 
 
 def test_unknown_branch_lists_those_there_are():

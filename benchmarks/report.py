@@ -1,0 +1,55 @@
+"""RESULTS.md from results/*.json: python -m benchmarks.report. Nothing in it is typed by hand."""
+
+import json
+from statistics import mean, stdev
+from typing import Any
+
+from benchmarks.record import ROOT
+
+HEAD = """# Results
+
+Written by `python -m benchmarks.report` from `results/*.json`; each table names the command that regenerates its numbers. A
+bar that was missed is shown as missed. Where there are several seeds or repeats, the value is mean ± standard deviation.
+"""
+COLUMNS = ("what", "measured", "value", "asked for", "", "reference", "seeds", "note")
+
+
+def main() -> None:
+    """Write RESULTS.md."""
+    files = sorted((ROOT / "results").glob("*.json"))
+    (ROOT / "RESULTS.md").write_text("\n".join([HEAD, *(table(json.loads(path.read_text())) for path in files)]))
+
+
+def table(result: dict[str, Any]) -> str:
+    """One file as a heading, where it was measured, and its rows."""
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    about = f"`{result['command']}` at {result['commit']}, {result['date']}, on {result['hardware']} ({versions})"
+    rows = result["rows"]
+    lines = [COLUMNS, ("---",) * len(COLUMNS), *map(cells, rows, [None, *rows])]
+    return "\n".join([f"## {result['title']}", "", about, "", *(f"| {' | '.join(line)} |" for line in lines), ""])
+
+
+def cells(row: dict[str, Any], above: dict[str, Any] | None) -> tuple[str, ...]:
+    """The cells of one row; keywords are told once for the rows that share them."""
+    told = above and (above["recipe"], above["keywords"]) == (row["recipe"], row["keywords"])
+    knobs = " ".join(f"`{name}={value}`" for name, value in (row["keywords"] or {}).items() if not told)
+    met = {True: "met", False: "**missed**", None: ""}[row["met"]]
+    reference = ", ".join(part for part in (number(row["reference"]), row["source"]) if part)
+    seeds = ", ".join(map(str, row["seeds"])) if len(row["seeds"]) <= 5 else f"{len(row['seeds'])} of them"
+    texts = (f"{row['recipe']} {knobs}".strip(), row["metric"], value(row), row["bar"], met, reference, seeds, row["note"])
+    return tuple(text.replace("|", "\\|").replace("\n", " ") for text in texts)
+
+
+def value(row: dict[str, Any]) -> str:
+    """Mean ± standard deviation with the unit."""
+    spread = f" ± {number(stdev(row['values']))}" if len(row["values"]) > 1 else ""
+    return f"{number(mean(row['values']))}{spread} {row['unit']}".strip()
+
+
+def number(x: float | str) -> str:
+    """Four digits, or the text itself."""
+    return x if isinstance(x, str) else f"{x:.4g}" if abs(x) < 1000 else f"{x:.0f}"
+
+
+if __name__ == "__main__":
+    main()

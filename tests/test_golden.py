@@ -1,0 +1,43 @@
+"""Golden steps: what three steps of every model give, to notice a change that nobody meant.
+
+If a change was meant, look at the difference, say why in the commit, and write the file anew:
+
+    python -m tests.test_golden
+"""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from tests.table import STAGES, batch, compiled, start
+
+GOLDEN = Path(__file__).with_name("golden.json")
+
+
+def three_steps(name: str, stage: int) -> dict[str, float]:
+    """Losses and gradient norms of the third step, and the norms of parameters and their average after it."""
+    state = start(name, stage)
+    for seed in range(3):
+        state, metrics = compiled(name, stage)(state, batch(seed))
+    seen = {key: float(value) for key, value in metrics.items() if key.endswith(("/loss", "/grad_norm"))}
+    seen = {key: round(value, 6) for key, value in seen.items() if np.isfinite(value)}
+    norms = {"params": optax.tree.norm(state.params), "ema": optax.global_norm(state.ema)}
+    return seen | {key: round(float(norm), 6) for key, norm in norms.items()}
+
+
+@pytest.mark.parametrize(("name", "stage"), STAGES, ids=str)
+def test_golden(name, stage):
+    golden = json.loads(GOLDEN.read_text())[f"{name}, stage {stage}"]
+    now = three_steps(name, stage)
+    assert now.keys() == golden.keys(), "other metrics than before: see the head of this file"
+    for key, value in now.items():
+        np.testing.assert_allclose(value, golden[key], rtol=1e-4, atol=1e-5, err_msg=f"{key} moved: see the head of this file")
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_num_cpu_devices", 4)
+    GOLDEN.write_text(json.dumps({f"{n}, stage {s}": three_steps(n, s) for n, s in STAGES}, indent=1) + "\n")
