@@ -277,9 +277,12 @@ def test_lines_are_kept_until_they_can_be_written(tmp_path, capsys):
     assert lines.failed and capsys.readouterr().err.count("\n") == 1
     (tmp_path / "folder").mkdir()
     lines.write([{"step": 3}])
-    assert not lines.failed and [row["step"] for row in metrics(tmp_path / "folder")] == [1, 2, 3]
     with lines.path.open("a") as file:
-        file.write('{"step": 4')
+        file.write('{"step": 4')  # half a line, as a full disk leaves it
+    lines.write([{"step": 4}])
+    assert not lines.failed and [row["step"] for row in metrics(tmp_path / "folder")] == [1, 2, 3, 4]
+    with lines.path.open("a") as file:
+        file.write('{"step": 5')
     assert [row["step"] for row in report.Lines(lines.path).cut(2)] == [1, 2]
     assert lines.path.read_text() == '{"step": 1}\n{"step": 2}\n'
 
