@@ -77,7 +77,7 @@ def trial(folder: Path, event: str, whole: Path, rng: random.Random) -> tuple[bo
     there = sorted(int(path.stem) for path in folder.glob("checkpoints/*.sha256"))
     process = start(folder)
     _, said = process.communicate()
-    if process.returncode:
+    if process.returncode or "could not be" in said:
         return False, f"{where}: resume ended with {process.returncode}: {said[-300:]}"
     equal = bits(reopen(folder).state) == bits(reopen(whole).state)
     equal &= (folder / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()

@@ -50,7 +50,9 @@ class Checkpoints:
 
         self.settle(wait=True)
         try:
-            shutil.rmtree(self.folder / str(step), ignore_errors=True)  # damaged or unfinished: nobody saves a step twice
+            if (self.folder / str(step)).exists():  # damaged or unfinished, else the run would have gone on from it
+                shutil.rmtree(self.folder / str(step))
+                self.manager.reload()
             self.manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)), force=True)
             self.pending, self.failed = step, ""
         except Exception as error:

@@ -126,6 +126,7 @@ def test_all_damaged_is_an_error_not_a_new_beginning(run):
 def test_the_newest_are_kept_and_a_damaged_one_is_written_anew(run):
     manifest(run / "checkpoints", 3).write_text("nonsense")
     checkpoints = Checkpoints(run, keep=2)
+    assert checkpoints.restore(abstract())[0] == 2
     for step in (3, 4):
         checkpoints.save(step, make_state(step))
     checkpoints.close()
