@@ -20,6 +20,7 @@ from genjax.model import Model, Phase, as_batch, branches, check, frozen, get, p
 from tests.table import BATCH, COVERS, STAGES, TABLE, batch, batches, compiled, model, start
 
 each = pytest.mark.parametrize("name", TABLE)
+each_public = pytest.mark.parametrize("name", sorted({*COVERS.values(), "memory"}))  # one row for each constructor
 each_stage = pytest.mark.parametrize(("name", "stage"), STAGES, ids=lambda v: str(v))
 
 
@@ -136,13 +137,13 @@ def sgd_steps(name, make, count=3):
     return state, metrics
 
 
-@each
+@each_public
 def test_four_devices_equal_one(name):
     four = sgd_steps(name, lambda m: parallel.sharded(genjax.make_step(m), parallel.data_mesh()))
     close(four, sgd_steps(name, lambda m: jax.jit(genjax.make_step(m))))
 
 
-@each
+@each_public
 def test_pmap_equals_jit(name):
     (state, metrics) = sgd_steps(name, lambda m: parallel.pmapped(genjax.make_step(m, axis_name="data")))
     (wanted, other) = sgd_steps(name, lambda m: jax.jit(genjax.make_step(m)))
@@ -160,7 +161,7 @@ def test_sample_k_depends_on_key_k_alone(name):
     assert jnp.unique(together.reshape(7, -1), axis=0).shape[0] == 7
 
 
-@each
+@each_public
 def test_noise_is_keyed_by_name(name):
     """A phase draws the same noise whatever stands before it in its stage."""
     first = model(name).stages[0][-1]

@@ -21,12 +21,18 @@ BATCH = 128
 OPTIMIZED = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}  # unlike the other tests
 
 
+def start(model, name, prepare):
+    """The untrained state."""
+    data = {"x": jnp.asarray(load(name).splits["train"].x[:BATCH])}
+    first = feed(prepare)(data, jax.random.key(1), jnp.arange(BATCH))
+    return jax.jit(lambda key, batch: genjax.init(model, key, batch))(jax.random.key(0), first)
+
+
 def train(model, name, steps, prepare=identity):
     """Train all stages as `train.py` does, whole stages in one dispatch; returns (state, metrics of the last stage)."""
     split, begins = load(name).splits["train"], 0
     data, make = {"x": jnp.asarray(split.x)}, feed(prepare)
-    first = make(data, jax.random.key(1), jnp.arange(BATCH))
-    state = jax.jit(lambda key, batch: genjax.init(model, key, batch))(jax.random.key(0), first)
+    state = start(model, name, prepare)
     for stage, count in enumerate(steps):
         state = genjax.next_stage(model, state, stage) if stage else state
         step = genjax.make_step(model, stage, begins=begins, ema_decay=0.99)
@@ -127,7 +133,7 @@ def test_hybrids_learn_digits(name):
     build, steps = DIGITS[name]
     model = build()
     state, _ = train(model, "digits", steps, unit(17))
-    untrained, _ = train(model, "digits", [1] * len(steps), unit(17))
+    untrained = start(model, "digits", unit(17))
     real = load("digits").splits["test"].x / 16.0
 
     def distance(x):
