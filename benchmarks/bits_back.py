@@ -1,6 +1,6 @@
 """Real files: binarized digits through bits-back coding (1901.04866) beside gzip, bz2 and lzma. A few minutes on one core.
 
-    python -m benchmarks.compression                       # scikit-learn's digits, and MNIST where GENJAX_DATA has it
+    python -m benchmarks.bits_back                       # scikit-learn's digits, and MNIST where GENJAX_DATA has it
 
 The test images are binarized once with a fixed seed; the VAE was trained on other images, each binarized anew every time. It
 is not part of the file, as the rivals' programs are not part of theirs. A rival is given the bits packed and one byte a pixel,
@@ -137,7 +137,7 @@ def main() -> None:
     rows = [line for name in names for line in measure(name)]
     for line in rows:
         print(f"{line['recipe']}: {line['metric']} {line['values'][0]:.4f} {line['unit']} {line['note']}")
-    record("compression", "Lossless and lossy compression", "python -m benchmarks.compression", rows)
+    record("bits_back", "Lossless and lossy compression", "python -m benchmarks.bits_back", rows)
 
 
 if __name__ == "__main__":
