@@ -123,8 +123,6 @@ class Loop:
         for number, stage in enumerate(job.recipe.model.stages):
             if names := report.frozen(state.params, stage):
                 print(f"frozen in stage {number}: {', '.join(names)}", flush=True)
-        if not (job.folder / "reals.png").exists():
-            self.picture_reals()
         return state, done
 
     def end(self, state: State) -> None:
@@ -180,11 +178,15 @@ class Loop:
         self.checkpoints.save(step, state)
         self.saved = step
         if pictured:
+            self.picture_reals()
             x = draw(self.programs.sample, state.ema, PICTURED, labels(self.job.recipe, PICTURED))
             self.picture(f"samples/step_{step:08}.png", x)
         self.progress.rest(time.perf_counter() - began)
 
     def picture_reals(self) -> None:
+        """Once, and not before the first step, which it would delay."""
+        if (self.job.folder / "reals.png").exists():
+            return
         data = fetch(self.job.split, np.arange(min(len(PICTURED), len(self.job.split.x))))
         batch = jax.jit(feed(self.job.recipe.prepare))(data, jax.random.key(0), np.arange(len(data["x"])))
         self.picture("reals.png", batch["x"])

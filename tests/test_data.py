@@ -603,3 +603,14 @@ data.load("mnist", sys.argv[1]), data.load("moons")
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True, cwd=ROOT)
+
+
+def test_digits_are_those_of_scikit_learn():
+    from sklearn.datasets import load_digits
+
+    ours, theirs = data.load("digits"), load_digits()
+    parts = [ours.splits[name] for name in ("train", "valid", "test")]
+    pixels = np.concatenate([part.x.reshape(-1, 64) for part in parts])
+    together = np.column_stack([pixels, np.concatenate([part.y for part in parts])])
+    wanted = np.column_stack([theirs.data, theirs.target])
+    assert sorted(map(tuple, together.astype(int))) == sorted(map(tuple, wanted.astype(int)))

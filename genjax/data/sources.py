@@ -11,6 +11,7 @@ import difflib
 import os
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from zlib import crc32
 
@@ -84,11 +85,14 @@ def _unknown(name: str, root: Path | None) -> str:
 
 
 def digits() -> Found:
-    """1797 real digits 8 x 8, values 0 .. 16 (UCI, in scikit-learn's wheel); 1439 / 179 / 179."""
-    from sklearn.datasets import load_digits
+    """1797 real digits 8 x 8, values 0 .. 16 (UCI, in scikit-learn's wheel); 1439 / 179 / 179.
 
-    raw = load_digits()
-    x, y = raw.images.astype(np.uint8)[..., None], raw.target.astype(np.int32)
+    The file that `sklearn.datasets.load_digits` reads, without the second or more that importing scikit-learn takes.
+    """
+    if (wheel := find_spec("sklearn")) is None:
+        raise DataError("the digits come with scikit-learn, which is not here: pip install scikit-learn")
+    table = np.loadtxt(Path(wheel.submodule_search_locations[0], "datasets", "data", "digits.csv.gz"), delimiter=",")
+    x, y = table[:, :-1].reshape(-1, 8, 8, 1).astype(np.uint8), table[:, -1].astype(np.int32)
     return Spec((8, 8, 1), 17, 10), cut(Split(x, y))
 
 
