@@ -1,4 +1,4 @@
-"""MNIST, dynamically binarized, from an MLP VAE.
+"""MNIST, dynamically binarized, from an MLP VAE: 90 nats (negative ELBO, training), 7 min of CPU time, 1 GiB, no GPU needed.
 
 Needs a data folder with `mnist` (--data-dir or GENJAX_DATA).
 """

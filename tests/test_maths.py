@@ -138,6 +138,8 @@ def test_beta_and_free_bits_weigh_the_kl_alone():
     np.testing.assert_allclose(plain.value, plain.metrics["reconstruction"] + plain.metrics["kl"], rtol=1e-6)
     np.testing.assert_allclose(beta.value - plain.value, 3 * plain.metrics["kl"], rtol=1e-4)
     np.testing.assert_allclose(free.value - free.metrics["reconstruction"], 100.0 * LATENT[0], rtol=1e-5)
+    both = loss(beta=2.0, free_bits=100.0)  # beta weighs the free bits too, as it does the KL they stand for
+    np.testing.assert_allclose(both.value - both.metrics["reconstruction"], 2 * 100.0 * LATENT[0], rtol=1e-5)
     np.testing.assert_allclose(plain.metrics["elbo"], -plain.value, rtol=1e-6)
 
 

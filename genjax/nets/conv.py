@@ -1,11 +1,12 @@
 """Convolution over any number of space axes, channels last, and the layers and small networks made of it.
 
-`conv` is `lax.conv_general_dilated` with SAME padding. XLA's CPU compiler is slow at the weight gradient of large images,
+`conv` is `lax.conv_general_dilated` with SAME padding. XLA's CPU compiler is slow at the weight gradient of large images, and
+at any size inside a loop (26 times slower than outside, jax 0.10), which is where scanned training steps are,
 
     dW[i] = sum over examples b, places p of  x[b, stride p + i]^T g[b, p],     i an offset inside the kernel,
 
-so there, and only there, it is computed as this formula says: one matrix product an offset. On any other platform the
-program is the plain one. The rule is a `custom_jvp` whose tangent is linear in dW: JAX transposes it to the line above, so
+so on the CPU it is computed as this formula says: one matrix product an offset. On any other platform the program is the
+plain one. The rule is a `custom_jvp` whose tangent is linear in dW: JAX transposes it to the line above, so
 forward mode, reverse mode, `vmap` and derivatives of derivatives all hold.
 """
 
@@ -21,9 +22,6 @@ from jax import lax
 
 from genjax.nets.base import Net, as_net, conditions
 
-# Where the matrix products win on the CPU: 2 to 3 times at 14x14 and above with 16 to 64 channels, nothing below.
-PLACES = 150  # least output places an example
-CHANNELS, FEATURES = range(8, 65), range(16, 65)  # in and out
 CHUNK = 1 << 17  # numbers of shifted input at a time, so that a product finds its operand in the cache
 
 
@@ -40,19 +38,13 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
 def _conv_jvp(stride: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     (x, kernel), (dx, dkernel) = primals, tangents
     out = conv(x, kernel, stride)
-    by_kernel = _by_products if _products_win(out.shape, kernel.shape) else _plain
-    return out, _plain(dx, kernel, stride) + by_kernel(x, dkernel, stride)
+    return out, _plain(dx, kernel, stride) + _by_products(x, dkernel, stride)
 
 
 def _plain(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     space = "DHW"[-(x.ndim - 2) :]
     layout = (f"N{space}C", f"{space}IO", f"N{space}C")
     return lax.conv_general_dilated(x, kernel, (stride,) * len(space), "SAME", dimension_numbers=layout)
-
-
-def _products_win(out: tuple[int, ...], kernel: tuple[int, ...]) -> bool:
-    *window, channels, features = kernel
-    return prod(out[1:-1]) >= PLACES and prod(window) > 1 and channels in CHANNELS and features in FEATURES
 
 
 def _by_products(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
