@@ -112,10 +112,10 @@ def measure(name: str) -> list[dict[str, Any]]:
     best = {rival_name: rival(shrink, x) for rival_name, shrink in RIVALS.items()}
     keywords = {"hidden": hidden, "latent": latent, "steps": steps, "batch": BATCH, "lanes": lanes, "group": 1}
     line = partial(row, f"bits-back VAE, {len(x)} binarized {name} test images", seeds=[SEED], keywords=keywords)
-    paper = {"reference": 0.19, "source": "1901.04866, table 2, from memory"} if name == "mnist" else {}
+
     rows = [
         line("file size", [got["file"]], unit="bits/dim", bar="below gzip, bz2 and lzma", met=got["file"] < min(best.values()),
-             note=f"{got['fixed']} bits of it are the header and initial bits; training took {spent:.0f} s", **paper),
+             note=f"{got['fixed']} bits of it are the header and initial bits; training took {spent:.0f} s"),
         line("file size over negative ELBO", [got["file"] / elbo], unit="times"),
         line("the same without header and initial bits", [got["apart from fixed"] / elbo], unit="times",
              bar="<= 1.02", met=got["apart from fixed"] <= 1.02 * elbo),

@@ -9,6 +9,7 @@ from scipy.special import ndtr
 
 from genjax import compress as c
 from genjax import init, make_step
+from genjax import rans as r
 from genjax.densities import bernoulli, discretized_logistic, gaussian
 from genjax.families.vae import vae
 from genjax.model import Model, as_batch
@@ -37,22 +38,22 @@ def trained(model, batch, steps):
 
 
 def bits(stack):
-    return 32 * len(c.words_of(stack)) + np.log2(stack.heads.astype(float)).sum()
+    return 32 * len(r.words_of(stack)) + np.log2(stack.heads.astype(float)).sum()
 
 
 def same(a, b):
-    return np.array_equal(a.heads, b.heads) and np.array_equal(c.words_of(a), c.words_of(b)) and a.borrowed == b.borrowed
+    return np.array_equal(a.heads, b.heads) and np.array_equal(r.words_of(a), r.words_of(b)) and a.borrowed == b.borrowed
 
 
 def codecs():
     rng = np.random.default_rng(1)
     count = 101  # no multiple of the lanes
     return {
-        "uniform": c.uniform(count, 12),
-        "categorical": c.categorical(rng.normal(size=(count, 17)) * 4),
-        "impossible level": c.categorical(np.tile([0.0, -np.inf, -1e4], (count, 1))),
-        "normal": c.normal_bins(rng.normal(size=count), np.exp(rng.normal(size=count)), 12),
-        "sharp and far": c.normal_bins(np.linspace(-9, 9, count), np.full(count, 1e-4), 16),
+        "uniform": r.uniform(count, 12),
+        "categorical": r.categorical(rng.normal(size=(count, 17)) * 4),
+        "impossible level": r.categorical(np.tile([0.0, -np.inf, -1e4], (count, 1))),
+        "normal": r.normal_bins(rng.normal(size=count), np.exp(rng.normal(size=count)), 12),
+        "sharp and far": r.normal_bins(np.linspace(-9, 9, count), np.full(count, 1e-4), 16),
     }
 
 
@@ -62,7 +63,7 @@ def codecs():
 @pytest.mark.parametrize("name", codecs())
 def test_push_and_pop_undo_each_other_in_either_order(name):
     codec = codecs()[name]
-    start = c.encode_symbols(c.empty_stack(7), np.arange(500), np.ones(500, int), 10)
+    start = r.encode_symbols(r.empty_stack(7), np.arange(500), np.ones(500, int), 10)
     popped, symbols = codec.pop(start)
     assert same(codec.push(popped, symbols), start)
     back, again = codec.pop(codec.push(start, symbols))
@@ -72,12 +73,12 @@ def test_push_and_pop_undo_each_other_in_either_order(name):
 
 
 def test_popping_an_empty_stack_borrows_words_that_pushing_gives_back():
-    codec = c.normal_bins(np.zeros(400), np.ones(400), 12)
-    stack, symbols = codec.pop(c.empty_stack(4))
+    codec = r.normal_bins(np.zeros(400), np.ones(400), 12)
+    stack, symbols = codec.pop(r.empty_stack(4))
     assert stack.borrowed > 100
     back = codec.push(stack, symbols)
-    assert np.array_equal(back.heads, c.empty_stack(4).heads)
-    assert np.array_equal(c.words_of(back), c._random_words(4, stack.borrowed))
+    assert np.array_equal(back.heads, r.empty_stack(4).heads)
+    assert np.array_equal(r.words_of(back), r.random_words(4, stack.borrowed))
 
 
 @pytest.mark.parametrize("lanes", [1, 32])
@@ -85,31 +86,31 @@ def test_rans_is_within_a_thousandth_of_the_entropy(lanes):
     p = np.array([0.5, 0.3, 0.1, 0.06, 0.03, 0.01])
     counts = (p * 20_000).astype(int)
     symbols = np.random.default_rng(0).permutation(np.repeat(np.arange(6), counts)).astype(np.uint64)
-    codec, empty = c.categorical(np.log(np.tile(p, (20_000, 1)))), c.empty_stack(lanes)
+    codec, empty = r.categorical(np.log(np.tile(p, (20_000, 1)))), r.empty_stack(lanes)
     stack = codec.push(empty, symbols)
     assert bits(stack) - bits(empty) == pytest.approx(-(counts * np.log2(p)).sum(), rel=1e-3)
 
 
 def test_popping_random_bits_samples_the_distribution():
-    codec = c.normal_bins(np.full(20_000, 0.7), np.full(20_000, 0.5), 14)
-    z = c.bin_centres(codec.pop(c.empty_stack(32))[1], 14)
+    codec = r.normal_bins(np.full(20_000, 0.7), np.full(20_000, 0.5), 14)
+    z = r.bin_centres(codec.pop(r.empty_stack(32))[1], 14)
     assert z.mean() == pytest.approx(0.7, abs=5 * 0.5 / 20_000**0.5)
     assert z.std() == pytest.approx(0.5, abs=5 * 0.5 / 40_000**0.5)
 
 
 def test_bins_are_equally_likely_and_centred_under_the_prior():
-    assert ndtr(c.bin_centres(np.arange(8), 3)) == pytest.approx((np.arange(8) + 0.5) / 8, abs=1e-6)
-    codec = c.normal_bins(np.zeros(80), np.ones(80), 3)  # the prior itself: 3 bits each
-    pushed = codec.push(c.empty_stack(4), np.tile(np.arange(8, dtype=np.uint64), 10))
-    assert bits(pushed) - bits(c.empty_stack(4)) == pytest.approx(240, rel=1e-4)
+    assert ndtr(r.bin_centres(np.arange(8), 3)) == pytest.approx((np.arange(8) + 0.5) / 8, abs=1e-6)
+    codec = r.normal_bins(np.zeros(80), np.ones(80), 3)  # the prior itself: 3 bits each
+    pushed = codec.push(r.empty_stack(4), np.tile(np.arange(8, dtype=np.uint64), 10))
+    assert bits(pushed) - bits(r.empty_stack(4)) == pytest.approx(240, rel=1e-4)
 
 
 def test_heads_survive_freq_one_and_full_freq():
     start, freq = np.array([0, 2**24 - 1, 0, 5] * 50, np.uint64), np.array([2**24, 1, 1, 2**23] * 50, np.uint64)
-    stack = c.encode_symbols(c.empty_stack(3), start, freq, 24)
+    stack = r.encode_symbols(r.empty_stack(3), start, freq, 24)
     assert (stack.heads >= 2**31).all() and (stack.heads < 2**63).all()
-    back, slots = c.decode_symbols(stack, 200, 24, lambda rows, s: (s, start[rows], freq[rows]))
-    assert same(back, c.empty_stack(3)) and ((slots >= start) & (slots < start + freq)).all()
+    back, slots = r.decode_symbols(stack, 200, 24, lambda rows, s: (s, start[rows], freq[rows]))
+    assert same(back, r.empty_stack(3)) and ((slots >= start) & (slots < start + freq)).all()
 
 
 # ---- bits back -------------------------------------------------------------------------------------------------------
@@ -170,7 +171,7 @@ def test_initial_bits_grow_with_the_group_not_with_the_data():
 
 
 def test_every_damaged_byte_is_noticed():
-    data = c._to_bytes(c.uniform(50, 12).push(c.empty_stack(2), np.arange(50)), 50, 1, 12)
+    data = c._to_bytes(r.uniform(50, 12).push(r.empty_stack(2), np.arange(50)), 50, 1, 12)
     for position in range(len(data)):
         damaged = data[:position] + bytes([data[position] ^ 4]) + data[position + 1 :]
         with pytest.raises(ValueError, match=r"damaged|not written by"):
