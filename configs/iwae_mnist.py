@@ -37,4 +37,4 @@ def recipe(
         samples=samples,
         importance=samples > 1,
     )
-    return Recipe(model, (steps,), batch, prepare=binarize(spec.levels), show=lambda x: x)
+    return Recipe(model, (steps,), batch, prepare=binarize(spec.levels), show=lambda x: x, cell=0.0)

@@ -44,4 +44,5 @@ def recipe(
         beta=beta,
         classes=classes,
     )
-    return Recipe(model, (steps,), batch, prepare=binarize(spec.levels), show=lambda x: x, chunk=20, classes=classes)
+    show = lambda x: x
+    return Recipe(model, (steps,), batch, binarize(spec.levels), show, chunk=20, classes=classes, cell=0.0)

@@ -43,4 +43,4 @@ def recipe(
         beta=beta,
         free_bits=free_bits,
     )
-    return Recipe(model, (steps,), batch, prepare=binarize(spec.levels), show=lambda x: x)
+    return Recipe(model, (steps,), batch, prepare=binarize(spec.levels), show=lambda x: x, cell=0.0)

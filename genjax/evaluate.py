@@ -1,7 +1,7 @@
 """Measure a trained run.
 
-    python -m genjax.evaluate runs/x                                  all that its model and data allow
-    python -m genjax.evaluate runs/x --metrics frechet,prdc           some of it
+python -m genjax.evaluate runs/x                                  all that its model and data allow
+python -m genjax.evaluate runs/x --metrics frechet,prdc           some of it
 """
 
 from typing import Any
