@@ -4,7 +4,7 @@ from genjax.data.base import DataError, Dataset, Indexed, Spec, Split, joined, s
 from genjax.data.order import feed, fetch, row_block, rows
 from genjax.data.prepare import binarize, dequantize, identity, symmetric, unit
 from genjax.data.sources import load, names
-from genjax.data.toys import TOYS, toy_log_prob
+from genjax.data.toys import TOYS, toy_centres, toy_log_prob
 
 __all__ = [
     "TOYS",
@@ -25,6 +25,7 @@ __all__ = [
     "rows",
     "spec_from",
     "symmetric",
+    "toy_centres",
     "toy_log_prob",
     "unit",
 ]

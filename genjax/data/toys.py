@@ -41,19 +41,29 @@ def toy_log_prob(name: str) -> Plane:
     return TOYS[name]().log_prob
 
 
+def toy_centres(name: str) -> tuple[np.ndarray, float]:
+    """Centres (k, 2) and standard deviation of a toy made of equal Gaussians around points."""
+    axis = np.arange(-4.0, 5.0, 2.0)
+    toys = {
+        "ring": (_polar(1.0, np.arange(8) * np.pi / 4), 0.01),
+        "grid": (np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2), 0.05),
+    }
+    if name not in toys:
+        raise ValueError(f"no centres of {name!r}; the toys made of Gaussians around points are {', '.join(toys)}")
+    return toys[name]
+
+
 # ---- Gaussians around points ----------------------------------------------------------------------------------------------
 
 
 def ring() -> Toy:
     """8 Gaussians on the unit circle, sd 0.01."""
-    angle = np.arange(8) * np.pi / 4
-    return _points(_polar(1.0, angle), 0.01)
+    return _points(*toy_centres("ring"))
 
 
 def grid() -> Toy:
     """25 Gaussians on -4, -2 .. 4 squared, sd 0.05."""
-    axis = np.arange(-4.0, 5.0, 2.0)
-    return _points(np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2), 0.05)
+    return _points(*toy_centres("grid"))
 
 
 def _points(centres: np.ndarray, sd: float) -> Toy:

@@ -1,0 +1,168 @@
+"""How many modes are reached, and how evenly: known centres, stacked digits (1712.04086), NDB over k-means bins (1805.12462).
+
+    reverse KL    sum_k p_k log(p_k K),  p: the model's shares over K equally likely modes
+    NDB           bins whose share differs from that of the training data by more than `threshold` standard errors
+    JS            divergence between the two sets of shares, in nats
+
+n draws from the truth give reverse KL (K - 1) / 2n, not 0, and JS (K - 1)(1/n + 1/m) / 8.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from genjax.metrics.distance import checked, points
+from genjax.metrics.neighbours import blocks
+
+
+class Modes(NamedTuple):
+    """Modes with a sample, of how many; share of samples near any; nats. None where there is nothing to tell it from."""
+
+    covered: int
+    of: int
+    quality: float | None
+    reverse_kl: float | None
+
+
+class NDB(NamedTuple):
+    """Bins with a different share, of how many; Jensen-Shannon divergence of the shares in nats."""
+
+    different: int
+    bins: int
+    js: float
+
+
+class Bins(NamedTuple):
+    """k-means cells of training data: centres (k, d), and how many training samples lie in each (k,)."""
+
+    centres: np.ndarray
+    counts: np.ndarray
+
+
+# ---- known modes -------------------------------------------------------------------------------------------------------------
+
+
+def modes(x: np.ndarray, centres: np.ndarray, sd: float, within: float = 3.0) -> Modes:
+    """Modes of a mixture of equal Gaussians, as PacGAN counts them (1712.04086).
+
+    Args:
+      x: samples (n, d).
+      centres: of the mixture (k, d); `genjax.data.toy_centres` has those of ring and grid.
+      sd: of each Gaussian.
+      within: a sample counts if its nearest centre is nearer than this many sd.
+
+    Returns:
+      Modes with at least one such sample, the share of samples that count, and the reverse KL over these (None without any).
+    """
+    centres, x = checked(centres, x, rows=1)
+    label, distance = nearest(x, centres)
+    good = label[distance < (within * sd) ** 2]
+    counts = np.bincount(good, minlength=len(centres))
+    kl = reverse_kl(counts) if len(good) else None
+    return Modes(int((counts > 0).sum()), len(centres), len(good) / len(x), kl)
+
+
+def stacked(digits: np.ndarray) -> Modes:
+    """Modes of stacked digits, of 1000: one triple (n, 3) of classes 0 .. 9 for each sample's channels; no quality."""
+    digits = np.asarray(digits)
+    if digits.ndim != 2 or digits.shape[1] != 3 or digits.dtype.kind not in "ui" or len(digits) == 0:
+        raise ValueError(f"digits are {digits.dtype} of shape {digits.shape}; give one class for each of 3 channels, (n, 3)")
+    if digits.min() < 0 or digits.max() > 9:
+        raise ValueError(f"digits hold {digits.min()} .. {digits.max()}; give classes 0 .. 9")
+    counts = np.bincount(digits.astype(np.int64) @ [100, 10, 1], minlength=1000)
+    return Modes(int((counts > 0).sum()), 1000, None, reverse_kl(counts))
+
+
+def reverse_kl(counts: np.ndarray) -> float:
+    """KL(shares || uniform) in nats, of counts (k,)."""
+    counts = np.asarray(counts, np.float64)
+    if counts.ndim != 1 or not (counts >= 0).all() or not 0 < counts.sum() < np.inf:
+        raise ValueError("reverse KL needs one count of 0 or more for each mode, not all of them 0")
+    return _kl(counts / counts.sum(), np.full(len(counts), 1 / len(counts)))
+
+
+# ---- bins of the training data -----------------------------------------------------------------------------------------------
+
+
+def ndb(train: np.ndarray, query: np.ndarray, bins: int = 100, *, threshold: float = 4.0, seed: int = 0) -> NDB:
+    """Number of statistically different bins between training data and samples.
+
+    Args:
+      train, query: (n, d) and (m, d); the authors bin 45 000 images of MNIST.
+      bins: of k-means on train.
+      threshold: standard errors of the two-proportion test; a random split of the data is to give 0.
+      seed: of k-means.
+
+    Raises:
+      ValueError: fewer training samples than bins, or what `checked` refuses.
+    """
+    train, query = checked(train, query, rows=1)
+    return compare(kmeans(train, bins, seed=seed), query, threshold)
+
+
+def compare(bins: Bins, query: np.ndarray, threshold: float = 4.0) -> NDB:
+    """NDB of samples (m, d) against bins that are there already: one k-means serves many queries."""
+    query = points("fake", query)
+    counts = np.bincount(nearest(query, bins.centres)[0], minlength=len(bins.centres))
+    n, m = bins.counts.sum(), len(query)
+    p, q, pooled = bins.counts / n, counts / m, (bins.counts + counts) / (n + m)
+    error = np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
+    middle = (p + q) / 2
+    js = (_kl(p, middle) + _kl(q, middle)) / 2
+    return NDB(int((np.abs(p - q) > threshold * error).sum()), len(p), js)
+
+
+def kmeans(x: np.ndarray, bins: int, *, seed: int = 0, rounds: int = 100) -> Bins:
+    """Lloyd's algorithm from a k-means++ start: the same bins for the same seed.
+
+    Written out, as it is the one thing that would ask for scikit-learn on machines that otherwise need no more than JAX does.
+
+    Args:
+      x: (n, d), n >= bins.
+      rounds: the most there are; it ends before that once no sample changes its bin.
+    """
+    x = points("train", x)
+    if not 1 <= bins <= len(x):
+        raise ValueError(f"{bins} bins of {len(x)} training samples; give 1 .. {len(x)} bins, better one for 100 samples")
+    centres, before = _spread_out(x, bins, np.random.default_rng(seed)), None
+    for _ in range(rounds):
+        label, _distance = nearest(x, centres)
+        if before is not None and (label == before).all():
+            break
+        centres, before = _means(x, label, centres), label
+    return Bins(centres, np.bincount(nearest(x, centres)[0], minlength=bins))
+
+
+def nearest(x: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each row of x (n, d): the nearest centre (n,), and the squared distance to it (n,)."""
+    label, found = np.empty(len(x), np.int64), np.empty(len(x))
+    for rows, distance in blocks(x, centres):
+        label[rows] = distance.argmin(1)
+        found[rows] = distance.min(1)
+    return label, found
+
+
+def _spread_out(x: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """k-means++: each centre a sample drawn in proportion to its squared distance from those there are."""
+    centres = [x[rng.integers(len(x))]]
+    distance = np.full(len(x), np.inf)
+    for _ in range(count - 1):
+        distance = np.minimum(distance, nearest(x, centres[-1][None])[1])
+        share = distance / distance.sum() if distance.sum() > 0 else None  # all there are: any will do
+        centres.append(x[rng.choice(len(x), p=share)])
+    return np.stack(centres)
+
+
+def _means(x: np.ndarray, label: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Mean of each bin; an empty one keeps its centre."""
+    order = np.argsort(label, kind="stable")
+    present, begin, count = np.unique(label[order], return_index=True, return_counts=True)
+    centres = centres.copy()
+    centres[present] = np.add.reduceat(x[order], begin) / count[:, None]
+    return centres
+
+
+def _kl(p: np.ndarray, q: np.ndarray) -> float:
+    """KL(p || q) in nats; q > 0 where p > 0."""
+    there = p > 0
+    return float(np.sum(p[there] * np.log(p[there] / q[there])))
