@@ -1,0 +1,296 @@
+"""The numbers of a comparison as tables: mean ± standard deviation over seeds, the best one where seeds can tell it.
+
+A value that is missing (a seed that diverged) is left out of the mean, and the cell says how many seeds it has. A number is
+called the best of its column only if it beats each other one by more than sqrt(sd² + other sd²), both over at least two seeds
+and none of its own missing: with one seed nothing is the best.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
+
+from genjax.report import clock, nbytes
+
+METRICS = {  # name in a result -> heading, whether lower is better
+    "frechet": ("Frechet distance", True),
+    "fid": ("FID", True),  # the name that Inception's features alone may bear
+    "kernel": ("Kernel distance", True),
+    "precision": ("Precision", False),
+    "recall": ("Recall", False),
+    "density": ("Density", False),
+    "coverage": ("Coverage", False),
+    "modes": ("Modes", False),
+    "quality": ("High quality", False),
+    "reverse_kl": ("Reverse KL", True),
+    "ndb": ("NDB", True),
+    "js": ("JS of bins", True),
+}
+REFERENCES = {"floor": "real data: one half against the other", "self": "real data against itself"}
+
+
+class Summary(NamedTuple):
+    """Values of several seeds; `sd` (n - 1 in its denominator) is NaN below two."""
+
+    mean: float
+    sd: float
+    n: int  # seeds with a finite value
+    of: int  # seeds
+
+
+class Value(NamedTuple):
+    """What stands in a cell, and what a reader must know beside it; only equal notes compare."""
+
+    summary: Summary
+    note: str = ""
+
+
+class Column(NamedTuple):
+    """A heading, whether lower is better (None: nothing is), and what a model has there; None is a miss."""
+
+    title: str
+    lower: bool | None
+    get: Callable[[dict], Value | str | None]
+    key: str = ""  # of the metric, where the floor and the self-score have it too
+
+
+class Cell(NamedTuple):
+    """Text as it is shown, and whether it is the best of its column."""
+
+    text: str
+    best: bool = False
+
+
+class Table(NamedTuple):
+    """Headings (without that of the first column), rows of models, rows of references: (name, cells)."""
+
+    title: str
+    heads: list[str]
+    rows: list[tuple[str, list[Cell]]]
+    references: list[tuple[str, list[Cell]]]
+
+
+# ---- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def finite(values: Iterable[float | None]) -> list[float]:
+    """Those that are there: not None, not NaN, not infinite."""
+    return [float(value) for value in values if value is not None and math.isfinite(value)]
+
+
+def summary(values: float | Sequence[float | None] | None) -> Summary | None:
+    """Mean and spread of what is finite; None where nothing is."""
+    values = [] if values is None else [values] if isinstance(values, int | float) else values
+    there = finite(values)
+    if not there:
+        return None
+    return Summary(fmean(there), stdev(there) if len(there) > 1 else math.nan, len(there), len(values))
+
+
+def number(mean: float, sd: float = math.nan) -> str:
+    """`mean ± sd`: two digits of the spread and as many decimals of the mean; four digits where there is no spread."""
+    if not sd > 0:
+        return f"{mean:.4g}" if abs(mean) < 1000 else f"{mean:,.0f}"
+    decimals = 1 - math.floor(math.log10(sd))
+    if decimals > 6 or max(abs(mean), sd) >= 1e6:
+        return f"{mean:.3e} ± {sd:.1e}"
+    decimals = max(decimals, 0)
+    return f"{mean:.{decimals}f} ± {sd:.{decimals}f}"
+
+
+def shown(value: Value | str | None) -> str:
+    """The text of a cell."""
+    if value is None or isinstance(value, str):
+        return value or "none"
+    s, note = value
+    some = f" ({s.n} of {s.of})" if s.n < s.of else ""
+    return number(s.mean, s.sd) + (f" {note}" if note else "") + some
+
+
+def best(values: Sequence[Value | str | None], lower: bool | None) -> int | None:
+    """Place of the value that beats each other one beyond the spread; None where the seeds cannot tell."""
+    there = [(k, value) for k, value in enumerate(values) if isinstance(value, Value)]
+    if lower is None or len(there) < 2 or len({value.note for _, value in there}) > 1:
+        return None
+    sign = 1 if lower else -1
+    first, (s, _) = min(there, key=lambda pair: sign * pair[1].summary.mean)
+    others = [value.summary for k, value in there if k != first]
+    # a mean over the seeds that survived flatters; NaN spreads compare as False
+    clear = s.n == s.of and all(sign * (other.mean - s.mean) > math.hypot(s.sd, other.sd) for other in others)
+    return first if clear else None
+
+
+# ---- columns ---------------------------------------------------------------------------------------------------------
+
+
+def metric(key: str) -> Column:
+    """A metric over the seeds; one that this file does not know has no direction."""
+    title, lower = METRICS.get(key, (key.replace("_", " ").capitalize(), None))
+
+    def get(model: dict) -> Value | None:
+        s = summary((model.get("metrics") or {}).get(key))
+        return s and Value(s)
+
+    return Column(title + {True: " ↓", False: " ↑", None: ""}[lower], lower, get, key)
+
+
+def likelihood(unit: str, title: str) -> Column:
+    """Negative log-likelihood, its convention in the cell: an exact value and a bound never compete."""
+
+    def get(model: dict) -> Value | None:
+        told = model.get("likelihood") or {}
+        s = summary(told.get(unit))
+        return s and Value(s, f"({told.get('convention', 'convention not told')})")
+
+    return Column(f"{title} ↓", True, get)
+
+
+def stability(of: int) -> Column:
+    """How many seeds diverged or collapsed."""
+
+    def get(model: dict) -> str | None:
+        counts = {what: model[what] for what in ("diverged", "collapsed") if model.get(what) is not None}
+        bad = ", ".join(f"{n} of {of} {what}" for what, n in counts.items() if n)
+        return bad or (f"all {of} stable" if of > 1 else "stable") if counts else None
+
+    return Column("Stability", None, get)
+
+
+def quality(result: dict) -> list[Column]:
+    """Columns of the first table: the known metrics, any others that models have, likelihood, stability."""
+    named = dict.fromkeys(key for model in result["models"] for key in (model.get("metrics") or {}))
+    keys = [*METRICS, *(key for key in named if key not in METRICS)]
+    likelihoods = [likelihood("nats", "-log p(x), nats"), likelihood("bits", "-log p(x), bits/dim")]
+    return [*map(metric, keys), *likelihoods, stability(len(result["seeds"]))]
+
+
+def cost(result: dict) -> list[Column]:
+    """Columns of the second table: size, time, speed, memory."""
+    some = lambda key, text: lambda model: text(model[key]) if _is(model.get(key)) else None
+    speed = lambda batch: lambda model: (r := rate(model, batch)) and (f"{r:,.0f}" if r >= 100 else f"{r:.3g}")
+    return [
+        Column("Parameters", None, some("parameters", lambda n: f"{n:,}")),
+        Column("Steps", None, some("steps", lambda steps: " + ".join(f"{n:,}" for n in steps))),
+        Column("Training", None, some("train_seconds", duration)),
+        Column("Compilation", None, some("compile_seconds", duration)),
+        Column("Samples/s, batch 1", None, speed("1")),
+        Column("Samples/s, batch 64", None, speed("64")),
+        Column("Network evaluations a sample", None, some("evaluations", lambda n: n if isinstance(n, str) else f"{n:,}")),
+        Column("Memory", None, some("memory_bytes", nbytes)),
+    ]
+
+
+def _is(value: Any) -> bool:
+    return value is not None and value != "" and (not isinstance(value, float) or math.isfinite(value))
+
+
+def rate(model: dict, batch: str) -> float | None:
+    """Samples a second at a batch size, None where it was not measured."""
+    value = (model.get("samples_per_second") or {}).get(batch)
+    return value if _is(value) and value > 0 else None
+
+
+def duration(seconds: float) -> str:
+    """Seconds with a digit while there are few of them, then minutes."""
+    return f"{seconds:.1f} s" if seconds < 60 else f"{clock(seconds)} min" if seconds < 3600 else f"{clock(seconds)} h"
+
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+
+def tables(result: dict) -> list[Table]:
+    """Quality, then cost; columns that no model has are left out.
+
+    Args:
+      result: the comparison, as `genjax.compare` writes it.
+
+    Raises:
+      ValueError: there is no model in it.
+    """
+    if not result.get("models"):
+        raise ValueError("a comparison without models has no table; `models` of the result is empty")
+    return [table("Quality", quality(result), result), table("Cost", cost(result), result)]
+
+
+def table(title: str, columns: Sequence[Column], result: dict) -> Table:
+    """One table of all models."""
+    models = result["models"]
+    values = [[column.get(model) for model in models] for column in columns]
+    kept = [k for k, there in enumerate(values) if any(value is not None for value in there)]
+    first = {k: best(values[k], columns[k].lower) for k in kept}
+    rows = [(model["name"], [Cell(shown(values[k][m]), first[k] == m) for k in kept]) for m, model in enumerate(models)]
+    return Table(title, [columns[k].title for k in kept], rows, _references([columns[k] for k in kept], result))
+
+
+def _references(columns: Sequence[Column], result: dict) -> list[tuple[str, list[Cell]]]:
+    rows = []
+    for key, name in REFERENCES.items():
+        scores = {c: s for c, column in enumerate(columns) if (s := summary((result.get(key) or {}).get(column.key)))}
+        if scores:
+            rows.append((name, [Cell(number(*scores[c][:2])) if c in scores else Cell("") for c in range(len(columns))]))
+    return rows
+
+
+def how(result: dict) -> str:
+    """What was compared and how, in one sentence of plain text."""
+    seeds, many = result["seeds"], len(result["models"])
+    seeded = f"{len(seeds)} seeds each ({span(seeds)})" if len(seeds) > 1 else f"seed {seeds[0]}"
+    return (
+        f"{many} model{'s' * (many > 1)} on {result['data']}, matched by {result['match']}, {seeded}, "
+        f"{result['samples']:,} samples a seed; features: {features(result)}."
+    )
+
+
+def span(seeds: Sequence[int]) -> str:
+    """0-4 for a row of seeds without gaps, else each."""
+    row = len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds)))
+    return f"{seeds[0]}-{seeds[-1]}" if row else ", ".join(map(str, seeds))
+
+
+def features(result: dict) -> str:
+    """Name of the feature space and what is known about it."""
+    space = result["features"]
+    about = "; ".join(f"{name.replace('_', ' ')} {_fact(value)}" for name, value in (space.get("about") or {}).items())
+    return space["name"] + (f" ({about})" if about else "")
+
+
+def _fact(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def rule(result: dict) -> str:
+    """How the tables are to be read."""
+    if len(result["seeds"]) < 2:
+        return "one seed, so there is no spread and nothing is called the best."
+    return (
+        "mean ± standard deviation over seeds; bold: better than each other model by more than the root of the sum of both "
+        "variances, and no seed missing; (4 of 5): the mean of the seeds that have a value."
+    )
+
+
+def markdown(result: dict) -> str:
+    """The tables for a README, each cell safe in a Markdown table; ends with a newline."""
+    parts = [f"{plain(how(result))} Values: {rule(result)}"]
+    for each in tables(result):
+        lines = [("model", *each.heads), ("---", *("---:" for _ in each.heads))]
+        lines += [(plain(name), *map(_bold, cells)) for name, cells in each.rows]
+        lines += [(f"*{plain(name)}*", *map(_bold, cells)) for name, cells in each.references]
+        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    measured = f"`{result['command']}` at {result['commit']}, on {plain(result['hardware'])} ({versions(result)})"
+    return "\n\n".join([*parts, f"Measured by {measured}."]) + "\n"
+
+
+def _bold(cell: Cell) -> str:
+    return f"**{plain(cell.text)}**" if cell.best else plain(cell.text)
+
+
+def versions(result: dict) -> str:
+    """python 3.11.2, jax ..."""
+    return ", ".join(f"{name} {number}" for name, number in (result.get("versions") or {}).items())
+
+
+def plain(text: str) -> str:
+    """Text that Markdown shows as it stands: no cell ends early, no tag opens, no emphasis begins."""
+    text = " ".join(str(text).split()).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"[|*`\[\]]|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)
