@@ -1,0 +1,119 @@
+"""Compare models on the same data, matched and measured the same way, each with several seeds.
+
+    python -m genjax.compare --data digits --models vae,gan,diffusion --match time --minutes 8 --seeds 5 --out runs/compared
+    python -m genjax.compare --help
+
+Writes OUT/comparison.json, .md and .html. What is done is kept: after a kill the same command goes on from the last moment of
+the learning curve.
+"""
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from genjax.compare.plan import Entry, Options, asked, entries, opened, store, stored
+from genjax.config import one_line, parse_into
+from genjax.data import Dataset, load
+
+
+def main(arguments: list[str]) -> int:
+    with one_line(debug="--debug" in arguments):
+        options = parse_into({"compare": Options}, arguments, "python -m genjax.compare", __doc__)["compare"]
+        data = load(options.data, options.data_dir or None)
+        found = entries(options, data)
+        with opened(options) as folder:
+            try:
+                compare(options, data, found, folder, shlex.join(["python", "-m", "genjax.compare", *arguments]))
+            except KeyboardInterrupt:
+                print(f"stopped; the same command goes on from what is in {folder}", file=sys.stderr)
+                return 130
+    return 0
+
+
+def compare(options: Options, data: Dataset, found: list[Entry], folder: Path, command: str) -> dict[str, Any]:
+    """Plan, train and measure what is not done yet; write the record and its pages."""
+    from genjax.checkpoint import write_atomically
+    from genjax.compare.page import write
+    from genjax.compare.tables import markdown
+    from genjax.compare.verdict import space
+
+    space = space(options, data)
+    target, planned = stored(folder, asked(options, found), found, data) or plan(options, data, found, folder)
+    said = [one_model(options, data, entry, folder, space) for entry in planned]
+    result = record(options, data, space, target, said, folder) | {"command": command}
+    write_atomically(folder / "comparison.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
+    print(markdown(result), *map(str, write(result, folder)), sep="\n")
+    return result
+
+
+def plan(options: Options, data: Dataset, found: list[Entry], folder: Path) -> tuple[dict[str, Any], list[Entry]]:
+    """Match the models, which for time measures them; kept, so that it is done once."""
+    from genjax.compare.match import same_parameters, same_time
+
+    target: dict[str, Any] = {}
+    if options.match == "params":
+        target, planned = same_parameters(found, data)
+    elif options.match == "time":
+        print("measuring the time of a step of each model", flush=True)
+        target, planned = same_time(found, data, options.seeds, options.minutes)
+    else:
+        planned = found
+    store(folder, asked(options, found), target, planned)
+    return target, planned
+
+
+def one_model(options: Options, data: Dataset, entry: Entry, folder: Path, space: Any) -> dict[str, Any]:
+    """Train and measure a model, or read what was kept of it: {"judged": its record, "said": by each seed}."""
+    from genjax.checkpoint import write_atomically
+    from genjax.compare.course import courses
+    from genjax.compare.verdict import judged, looker, measured, pictured, samples_of
+    from genjax.folder import read_json
+
+    kept, own = folder / "models" / f"{entry.name}.json", folder / "models" / entry.name
+    if kept.exists():
+        return read_json(kept)
+    say = lambda line: print(line, flush=True)
+    say(f"{entry.name}: {entry.recipe.steps} steps of {entry.recipe.batch}, {options.seeds} seeds")
+    look, found, said = looker(entry.recipe, space.features, space.reals, options.curve_samples), [], []
+    for course in courses(entry, data, tuple(range(options.seeds)), own, look, say):
+        said += measured(entry, course, data, space.features, options.samples, own)
+        if not found:
+            picture = pictured(folder / "pictures" / f"{entry.name}.png", lambda course=course: samples_of(entry, course))
+        found.append(course._replace(state=None))  # its memory is the next group's
+    result = {"judged": judged(entry, found, said, data, picture), "said": said}
+    write_atomically(kept, json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def record(
+    options: Options, data: Dataset, space: Any, target: dict[str, Any], said: list[dict], folder: Path
+) -> dict[str, Any]:
+    """comparison.json: what was compared, on what, and what came out."""
+    from genjax.compare.verdict import beside, pictured, reals
+    from genjax.folder import commit, installed
+    from genjax.run import PICTURED, hardware
+
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy")
+    return {
+        "data": data.name,
+        "match": options.match,
+        "target": target,
+        "minutes": options.minutes if options.match == "time" else None,
+        "seeds": list(range(options.seeds)),
+        "samples": options.samples,
+        "curve_samples": options.curve_samples,
+        "features": {"name": space.features.name, "about": space.features.about},
+        "hardware": f"{hardware()}, {os.cpu_count()} cores",
+        "versions": {"python": sys.version.split()[0]} | {name: installed(name) for name in packages},
+        "commit": commit(),
+        **beside([one for model in said for one in model["said"]]),
+        "models": [model["judged"] for model in said],
+        "real_picture": pictured(folder / "pictures" / "real.png", lambda: reals(data, len(PICTURED))),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
