@@ -6,14 +6,14 @@ and none of its own missing: with one seed nothing is the best.
 """
 
 import math
-import re
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
+from genjax.compare.words import how, plain, rule, versions
 from genjax.report import clock, nbytes
 
-METRICS = {  # name in a result -> heading, whether lower is better
+QUALITY = {  # name in a result -> heading, whether lower is better
     "frechet": ("Frechet distance", True),
     "fid": ("FID", True),  # the name that Inception's features alone may bear
     "kernel": ("Kernel distance", True),
@@ -21,11 +21,14 @@ METRICS = {  # name in a result -> heading, whether lower is better
     "recall": ("Recall", False),
     "density": ("Density", False),
     "coverage": ("Coverage", False),
+}
+DIVERSITY = {  # any other name that a result has stands after these, without a direction
     "modes": ("Modes", False),
     "quality": ("High quality", False),
     "reverse_kl": ("Reverse KL", True),
     "ndb": ("NDB", True),
     "js": ("JS of bins", True),
+    "agreement": ("Agreement with the label", False),
 }
 REFERENCES = {"floor": "real data: one half against the other", "self": "real data against itself"}
 
@@ -56,9 +59,10 @@ class Column(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """Text as it is shown, and whether it is the best of its column."""
+    """Text as it is shown, what stands small beside it, and whether it is the best of its column."""
 
     text: str
+    note: str = ""
     best: bool = False
 
 
@@ -99,13 +103,18 @@ def number(mean: float, sd: float = math.nan) -> str:
     return f"{mean:.{decimals}f} ± {sd:.{decimals}f}"
 
 
-def shown(value: Value | str | None) -> str:
-    """The text of a cell."""
+def shown(value: Value | str | None) -> tuple[str, str]:
+    """Text and note of a cell."""
     if value is None or isinstance(value, str):
-        return value or "none"
+        return value or "none", ""
     s, note = value
-    some = f" ({s.n} of {s.of})" if s.n < s.of else ""
-    return number(s.mean, s.sd) + (f" {note}" if note else "") + some
+    some = f"{s.n} of {s.of} seeds" if s.n < s.of else ""
+    return number(s.mean, s.sd), "; ".join(part for part in (note, some) if part)
+
+
+def distance(scores: dict) -> Any:
+    """Of the metrics of a model, or of a floor: the Frechet distance, by whichever of its names."""
+    return scores.get("frechet", scores.get("fid"))
 
 
 def best(values: Sequence[Value | str | None], lower: bool | None) -> int | None:
@@ -126,7 +135,7 @@ def best(values: Sequence[Value | str | None], lower: bool | None) -> int | None
 
 def metric(key: str) -> Column:
     """A metric over the seeds; one that this file does not know has no direction."""
-    title, lower = METRICS.get(key, (key.replace("_", " ").capitalize(), None))
+    title, lower = (QUALITY | DIVERSITY).get(key, (key.replace("_", " ").capitalize(), None))
 
     def get(model: dict) -> Value | None:
         s = summary((model.get("metrics") or {}).get(key))
@@ -141,7 +150,7 @@ def likelihood(unit: str, title: str) -> Column:
     def get(model: dict) -> Value | None:
         told = model.get("likelihood") or {}
         s = summary(told.get(unit))
-        return s and Value(s, f"({told.get('convention', 'convention not told')})")
+        return s and Value(s, told.get("convention") or "convention not told")
 
     return Column(f"{title} ↓", True, get)
 
@@ -158,21 +167,25 @@ def stability(of: int) -> Column:
 
 
 def quality(result: dict) -> list[Column]:
-    """Columns of the first table: the known metrics, any others that models have, likelihood, stability."""
-    named = dict.fromkeys(key for model in result["models"] for key in (model.get("metrics") or {}))
-    keys = [*METRICS, *(key for key in named if key not in METRICS)]
+    """Columns of the first table: distances, neighbours, likelihood, stability."""
     likelihoods = [likelihood("nats", "-log p(x), nats"), likelihood("bits", "-log p(x), bits/dim")]
-    return [*map(metric, keys), *likelihoods, stability(len(result["seeds"]))]
+    return [*map(metric, QUALITY), *likelihoods, stability(len(result["seeds"]))]
+
+
+def diversity(result: dict) -> list[Column]:
+    """Columns of the second table: every other metric that a model has."""
+    named = dict.fromkeys(key for model in result["models"] for key in (model.get("metrics") or {}))
+    return [metric(key) for key in dict.fromkeys([*DIVERSITY, *named]) if key in named and key not in QUALITY]
 
 
 def cost(result: dict) -> list[Column]:
-    """Columns of the second table: size, time, speed, memory."""
+    """Columns of the third table: size, time, speed, memory."""
     some = lambda key, text: lambda model: text(model[key]) if _is(model.get(key)) else None
     speed = lambda batch: lambda model: (r := rate(model, batch)) and (f"{r:,.0f}" if r >= 100 else f"{r:.3g}")
     return [
         Column("Parameters", None, some("parameters", lambda n: f"{n:,}")),
         Column("Steps", None, some("steps", lambda steps: " + ".join(f"{n:,}" for n in steps))),
-        Column("Training", None, some("train_seconds", duration)),
+        Column("Training of all seeds", None, some("train_seconds", duration)),
         Column("Compilation", None, some("compile_seconds", duration)),
         Column("Samples/s, batch 1", None, speed("1")),
         Column("Samples/s, batch 64", None, speed("64")),
@@ -200,7 +213,7 @@ def duration(seconds: float) -> str:
 
 
 def tables(result: dict) -> list[Table]:
-    """Quality, then cost; columns that no model has are left out.
+    """Quality, diversity, cost; columns that no model has are left out, and tables without columns.
 
     Args:
       result: the comparison, as `genjax.compare` writes it.
@@ -208,9 +221,15 @@ def tables(result: dict) -> list[Table]:
     Raises:
       ValueError: there is no model in it.
     """
+    check(result)
+    columns = {"Quality": quality(result), "Diversity": diversity(result), "Cost": cost(result)}
+    return [found for title, some in columns.items() if (found := table(title, some, result)).heads]
+
+
+def check(result: dict) -> None:
+    """One line about a result that has nothing to show."""
     if not result.get("models"):
-        raise ValueError("a comparison without models has no table; `models` of the result is empty")
-    return [table("Quality", quality(result), result), table("Cost", cost(result), result)]
+        raise ValueError("a comparison without models has no page; `models` of the result is empty: finish one model first")
 
 
 def table(title: str, columns: Sequence[Column], result: dict) -> Table:
@@ -219,7 +238,7 @@ def table(title: str, columns: Sequence[Column], result: dict) -> Table:
     values = [[column.get(model) for model in models] for column in columns]
     kept = [k for k, there in enumerate(values) if any(value is not None for value in there)]
     first = {k: best(values[k], columns[k].lower) for k in kept}
-    rows = [(model["name"], [Cell(shown(values[k][m]), first[k] == m) for k in kept]) for m, model in enumerate(models)]
+    rows = [(model["name"], [Cell(*shown(values[k][m]), first[k] == m) for k in kept]) for m, model in enumerate(models)]
     return Table(title, [columns[k].title for k in kept], rows, _references([columns[k] for k in kept], result))
 
 
@@ -230,43 +249,6 @@ def _references(columns: Sequence[Column], result: dict) -> list[tuple[str, list
         if scores:
             rows.append((name, [Cell(number(*scores[c][:2])) if c in scores else Cell("") for c in range(len(columns))]))
     return rows
-
-
-def how(result: dict) -> str:
-    """What was compared and how, in one sentence of plain text."""
-    seeds, many = result["seeds"], len(result["models"])
-    seeded = f"{len(seeds)} seeds each ({span(seeds)})" if len(seeds) > 1 else f"seed {seeds[0]}"
-    return (
-        f"{many} model{'s' * (many > 1)} on {result['data']}, matched by {result['match']}, {seeded}, "
-        f"{result['samples']:,} samples a seed; features: {features(result)}."
-    )
-
-
-def span(seeds: Sequence[int]) -> str:
-    """0-4 for a row of seeds without gaps, else each."""
-    row = len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds)))
-    return f"{seeds[0]}-{seeds[-1]}" if row else ", ".join(map(str, seeds))
-
-
-def features(result: dict) -> str:
-    """Name of the feature space and what is known about it."""
-    space = result["features"]
-    about = "; ".join(f"{name.replace('_', ' ')} {_fact(value)}" for name, value in (space.get("about") or {}).items())
-    return space["name"] + (f" ({about})" if about else "")
-
-
-def _fact(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def rule(result: dict) -> str:
-    """How the tables are to be read."""
-    if len(result["seeds"]) < 2:
-        return "one seed, so there is no spread and nothing is called the best."
-    return (
-        "mean ± standard deviation over seeds; bold: better than each other model by more than the root of the sum of both "
-        "variances, and no seed missing; (4 of 5): the mean of the seeds that have a value."
-    )
 
 
 def markdown(result: dict) -> str:
@@ -282,15 +264,5 @@ def markdown(result: dict) -> str:
 
 
 def _bold(cell: Cell) -> str:
-    return f"**{plain(cell.text)}**" if cell.best else plain(cell.text)
-
-
-def versions(result: dict) -> str:
-    """python 3.11.2, jax ..."""
-    return ", ".join(f"{name} {number}" for name, number in (result.get("versions") or {}).items())
-
-
-def plain(text: str) -> str:
-    """Text that Markdown shows as it stands: no cell ends early, no tag opens, no emphasis begins."""
-    text = " ".join(str(text).split()).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"[|*`\[\]]|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)
+    text = f"**{plain(cell.text)}**" if cell.best else plain(cell.text)
+    return f"{text} ({plain(cell.note)})" if cell.note else text
