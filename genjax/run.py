@@ -5,14 +5,12 @@
                 metrics.jsonl                         the same bytes however often the run was stopped
                 timing.jsonl  tensorboard/            when it came how far
                 reals.png  samples/step_*.png         samples of the same seeds each time
+                monitors.jsonl  warnings.jsonl        what the samples tell, and what looked wrong, see `genjax.monitors`
                 curve.png  result.json                at the end
 """
 
 import json
-import os
-import signal
 import sys
-import threading
 import time
 from typing import Any
 
@@ -26,11 +24,12 @@ from genjax.data import feed, fetch, rows
 from genjax.folder import opened
 from genjax.job import Job, abstract_state, memory_needed
 from genjax.model import Phase
+from genjax.monitors import Monitors, of_samples
 from genjax.pieces import Piece, Programs, Seen, begins, pieces
 from genjax.step import State
+from genjax.stop import Stop
 from genjax.trained import draw, labels
 
-GRACE = 8.0  # seconds from a signal to an exit, saved or not
 PICTURED = np.arange(64)  # seeds of the samples in a picture
 
 
@@ -81,8 +80,9 @@ class Loop:
         self.job, self.programs = job, Programs(job)
         self.checkpoints = Checkpoints(job.folder, job.options.keep)
         self.metrics, self.timing = report.Lines(job.folder / "metrics.jsonl"), report.Lines(job.folder / "timing.jsonl")
+        self.of_samples, self.shown = report.Lines(job.folder / "monitors.jsonl"), []
 
-    def run(self, stop: "Stop") -> None:
+    def run(self, stop: Stop) -> None:
         job = self.job
         state, done = self.begin()
         left = list(pieces(job.recipe.steps, job.options.chunk, done))
@@ -116,6 +116,8 @@ class Loop:
         found = self.checkpoints.restore(self.programs.target)
         done, state = found or (0, self.programs.first())
         self.saved, self.lines = done, self.metrics.cut(done)
+        seen = sorted([*self.lines, *self.of_samples.cut(done)], key=lambda row: row["step"])
+        self.monitors = Monitors(job.folder, job.recipe.steps, seen)
         self.streak = Streak(job, int(state.skipped), sum(skips(row) for row in self.lines))
         self.tensorboard, self.progress = report.board(job.folder, done), report.Progress(done, job.total)
         print(f"{job.name} on {job.data.name}: {report.count(state.params):,} parameters, {len(job.split.x)} examples, "
@@ -136,6 +138,7 @@ class Loop:
             "steps": done,
             "last": self.lines[-1],
             "skipped": self.streak.total,
+            "warnings": self.monitors.warnings,
             "parameters": report.count(state.params),
             "steps_per_second": round(self.progress.rate(done), 2),
             "compile_seconds": round(self.programs.compile_seconds, 2),
@@ -167,6 +170,7 @@ class Loop:
         self.timing.write([{"step": piece.stop, "time": round(time.time(), 3)}])
         self.tensorboard(lines)
         self.lines += lines
+        self.monitors.follow(lines)
         self.progress.tell(lines[-1])
         if bad := self.streak.follow(piece, metrics, stage):
             self.give_up(bad, state)
@@ -181,15 +185,31 @@ class Loop:
             self.picture_reals()
             x = draw(self.programs.sample, state.ema, PICTURED, labels(self.job.recipe, PICTURED))
             self.picture(f"samples/step_{step:08}.png", x)
+            self.watch_samples(step, x)
         self.progress.rest(time.perf_counter() - began)
 
     def picture_reals(self) -> None:
         """Once, and not before the first step, which it would delay."""
         if (self.job.folder / "reals.png").exists():
             return
-        data = fetch(self.job.split, np.arange(min(len(PICTURED), len(self.job.split.x))))
-        batch = jax.jit(feed(self.job.recipe.prepare))(data, jax.random.key(0), np.arange(len(data["x"])))
-        self.picture("reals.png", batch["x"])
+        self.picture("reals.png", self.reals(np.arange(min(len(PICTURED), len(self.job.split.x)))))
+
+    def reals(self, chosen: np.ndarray) -> jax.Array:
+        """Some training examples as the model sees them."""
+        data = fetch(self.job.split, chosen)
+        return jax.jit(feed(self.job.recipe.prepare))(data, jax.random.key(0), np.arange(len(chosen)))["x"]
+
+    def watch_samples(self, step: int, x: Any) -> None:
+        """Compare the pictured samples with reals, in the last stage; before it not all that samples is trained."""
+        job, many = self.job, 2 * len(PICTURED)
+        if step <= job.total - job.recipe.steps[-1] or len(job.split.x) < many:
+            return
+        if not self.shown:
+            chosen = np.random.default_rng(0).permutation(len(job.split.x))[:many]
+            self.shown = np.split(np.asarray(job.recipe.show(self.reals(chosen))), 2)
+        row = {"step": step} | of_samples(np.asarray(job.recipe.show(x)), *self.shown)
+        self.of_samples.write([row])
+        self.monitors.follow([row])
 
     def picture(self, name: str, x: Any) -> None:
         """A picture that cannot be written (full disk) is told and left out."""
@@ -203,7 +223,8 @@ class Loop:
         if bad["first"] >= self.saved:  # else it was saved amid them already
             self.save(int(state.step), state, pictured=False)
         self.checkpoints.close()
-        write_atomically(self.job.folder / "result.json", json.dumps({"stopped": bad, "skipped": self.streak.total}, indent=1))
+        result = {"stopped": bad, "skipped": self.streak.total, "warnings": self.monitors.warnings}
+        write_atomically(self.job.folder / "result.json", json.dumps(result, indent=1))
         some = ", ".join(map(str, bad["rows"][:8])) + (" ... (all in result.json)" if len(bad["rows"]) > 8 else "")
         raise Ended(1, f"loss or gradient not finite {bad['count']} steps in a row, the last at step {bad['step']} in "
                        f"{', '.join(bad['phases'])}, on rows {some}. All these updates were undone and the state saved; "
@@ -248,45 +269,3 @@ class Streak:
     def tell(self, step: int, phases: list[str]) -> dict:
         chosen = rows(self.job.options.seed, step, self.job.recipe.batch, len(self.job.split.x))
         return {"step": step, "first": step - self.row + 1, "count": self.row, "phases": phases, "rows": chosen.tolist()}
-
-
-class Stop:
-    """SIGTERM and SIGINT ask the loop to save and end; where it cannot within `GRACE` seconds, the process ends all the same.
-
-    Python runs a handler between its own instructions, not while a compiler or a long dispatch is at work. So a thread
-    listens at the pipe into which the interpreter writes the signal's number at once.
-    """
-
-    def __init__(self) -> None:
-        self.signal, self.at = 0, 0
-
-    @property
-    def name(self) -> str:
-        return signal.Signals(self.signal).name
-
-    def __enter__(self) -> "Stop":
-        self.reader, self.writer = os.pipe()
-        os.set_blocking(self.writer, False)
-        self.old_pipe = signal.set_wakeup_fd(self.writer)
-        self.old = {number: signal.signal(number, self.handle) for number in (signal.SIGTERM, signal.SIGINT)}
-        threading.Thread(target=self.watch, daemon=True).start()
-        return self
-
-    def handle(self, number: int, frame: Any) -> None:
-        del frame
-        if self.signal:  # asked twice: at once
-            os._exit(128 + number)
-        self.signal = number
-
-    def watch(self) -> None:
-        if number := int.from_bytes(os.read(self.reader, 1), "big"):
-            time.sleep(GRACE)
-            line = f"stopped: {signal.Signals(number).name}; the steps after {self.at} took too long and are lost, "
-            os.write(2, f"{line}the same command goes on from the newest checkpoint; a smaller --chunk stops sooner\n".encode())
-            os._exit(128 + number)
-
-    def __exit__(self, *error: Any) -> None:
-        signal.set_wakeup_fd(self.old_pipe)
-        for number, handler in self.old.items():
-            signal.signal(number, handler)
-        os.write(self.writer, b"\0")  # lets the thread go

@@ -16,11 +16,22 @@ from genjax.model import Batch, Model, Params, normal, stream
 from genjax.nets import Net
 
 
+def each_right(real: jax.Array, fake: jax.Array) -> jax.Array:
+    """Share of examples that a critic judges rightly, one at a time, reals above zero and fakes below."""
+    return 0.5 * (jnp.mean(real > 0) + jnp.mean(fake < 0))
+
+
+def pairs_right(real: jax.Array, fake: jax.Array) -> jax.Array:
+    """Share of the given pairs whose real one has the higher logit; a critic of pairs fixes no zero."""
+    return jnp.mean(real > fake)
+
+
 class Game(NamedTuple):
-    """The two losses, of logits of real and fake examples (B,), each -> scalar."""
+    """The two losses, of logits of real and fake examples (B,), each -> scalar; and when the critic counts as right."""
 
     critic: Callable[[jax.Array, jax.Array], jax.Array]
     generator: Callable[[jax.Array, jax.Array], jax.Array]
+    accuracy: Callable[[jax.Array, jax.Array], jax.Array] = each_right
 
 
 non_saturating = Game(
@@ -34,6 +45,7 @@ hinge = Game(  # 1705.02894
 relativistic = Game(  # pairs of one real and one fake (1807.00734; with R1 + R2 it is R3GAN, 2501.05441)
     lambda real, fake: jnp.mean(jax.nn.softplus(fake - real)),
     lambda real, fake: jnp.mean(jax.nn.softplus(real - fake)),
+    pairs_right,
 )
 
 

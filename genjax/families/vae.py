@@ -106,13 +106,14 @@ def vae(
         reconstruction = -log_p_x(params, z, batch).mean()  # 1. reconstruction
         kl = normal_kl(*q).mean(0)  # 2. KL, per latent dimension
         value = reconstruction + beta * jnp.maximum(kl, free_bits).sum()
-        return Loss(value, {"reconstruction": reconstruction, "kl": kl.sum(), "elbo": -reconstruction - kl.sum()})
+        seen = {"reconstruction": reconstruction, "kl": kl.sum(), "active_units": _active_units(q)}
+        return Loss(value, seen | {"elbo": -reconstruction - kl.sum()})
 
     def iwae(params: Params, key: jax.Array, batch: Batch) -> Loss:
         q = posterior(params, batch)
         log_w = log_weights(params, q, key, batch, samples)
         value = -_log_mean_exp(log_w).mean()  # 3. importance-weighted bound
-        return Loss(value, {"kl": flat_sum(normal_kl(*q)).mean(), "elbo": log_w.mean()})
+        return Loss(value, {"kl": flat_sum(normal_kl(*q)).mean(), "active_units": _active_units(q), "elbo": log_w.mean()})
 
     def bound(params: Params, key: jax.Array, batch: Batch, samples: int = 1, at_once: int = 50) -> jax.Array:
         """(B,) nats: (3) with K = samples, `at_once` draws in memory; more samples are tighter. Same keys, same value."""
@@ -162,6 +163,11 @@ def _labels(y: jax.Array | None) -> jax.Array:
     if y is None:
         raise ValueError("this VAE is conditional (classes > 0): give labels y, in the batch or to sample and decode")
     return y
+
+
+def _active_units(q: Posterior) -> jax.Array:
+    """How many dimensions of the code follow x: the variance of q's mean over the batch exceeds 0.01 (1509.00519)."""
+    return jnp.sum(q.mean.var(0) > 0.01)
 
 
 def _log_mean_exp(log_w: jax.Array) -> jax.Array:

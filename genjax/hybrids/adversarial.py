@@ -57,7 +57,7 @@ def adversarial(
       tx: optimizer of the generator's move.
       critic_tx: optimizer of the critic's.
       sees: what the critic compares; samples by default.
-      game: losses of the two sides.
+      game: losses of the two sides, and what `accuracy` counts as a right verdict.
       r1: weight of the gradient penalty on data (1801.04406).
       r2: weight of the same on fakes.
       trains: branches that the generator's move changes; by default those through which the model samples.
@@ -83,7 +83,7 @@ def adversarial(
         value = game.critic(on_real, on_fake)  # 1. the game
         value += 0.5 * r1 * _penalty(logits, real) if r1 else 0.0  # 2. smoothness
         value += 0.5 * r2 * _penalty(logits, fake) if r2 else 0.0
-        return Loss(value, {"real": on_real.mean(), "fake": on_fake.mean(), "accuracy": _accuracy(on_real, on_fake)})
+        return Loss(value, {"real": on_real.mean(), "fake": on_fake.mean(), "accuracy": game.accuracy(on_real, on_fake)})
 
     def please(params: Params, key: jax.Array, batch: Batch) -> Loss:
         real, fake = sees(params, key, batch)
@@ -107,7 +107,3 @@ def _penalty(logits: Callable[[Seen], jax.Array], seen: Seen) -> jax.Array:
     """Mean squared norm of the critic's gradient with respect to all it sees."""
     gradients = jax.grad(lambda seen: logits(seen).sum())(seen)
     return sum(jnp.sum(g**2) for g in gradients) / seen[0].shape[0]
-
-
-def _accuracy(real: jax.Array, fake: jax.Array) -> jax.Array:
-    return 0.5 * (jnp.mean(real > 0) + jnp.mean(fake < 0))

@@ -1,0 +1,201 @@
+"""Monitors: while a run trains, tell once, in plain words, what is seen to go wrong, what it usually means, which knob helps.
+
+A `Watch` is about a metric's name, the last part of "phase/name", so it looks at whatever reports that metric. It is silent
+in the warm-up of a stage, and speaks when what it sees held all along the last part of it. Watches read what is logged
+anyway; they change nothing of the run. What was told stands in the run's `warnings.jsonl` and `result.json`.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from genjax.checkpoint import warn
+from genjax.metrics.collapse import spread_ratio
+from genjax.metrics.neighbours import prdc
+from genjax.report import Lines
+
+WARM_UP, FEWEST = 0.1, 100  # a watch is silent in this share of a stage's steps, and in so many steps at least
+NEAREST = 5  # k of the neighbourhoods behind `recall` (2002.09797)
+
+Sees = Callable[[np.ndarray, np.ndarray], bool]  # (recent values, as many of the first after the warm-up) -> is it wrong?
+
+
+class Watch(NamedTuple):
+    """One thing that can go wrong, and the metric that shows it."""
+
+    problem: str  # told once for each phase, whichever metric shows it first
+    metric: str  # the last part of its name
+    sees: Sees
+    seen: str  # what is seen, after the metric's name; may use {now}, the mean of the recent values
+    advice: str  # what it usually means, and the knob that helps
+    over: str = ""  # the metric of the same phase that it is divided by
+    share: float = 0.1  # of the stage's steps that are recent
+    lines: int = 5  # the fewest values that are
+
+
+def above(bound: float) -> Sees:
+    """All recent values are."""
+    return lambda recent, first: bool(recent.min() > bound)
+
+
+def below(bound: float) -> Sees:
+    """All recent values are."""
+    return lambda recent, first: bool(recent.max() < bound)
+
+
+def grown(factor: float) -> Sees:
+    """All recent values are above so many times what was usual at first."""
+    return lambda recent, first: bool(recent.min() > factor * np.median(first))
+
+
+WATCHES = (
+    # A sound game stays well below: 0.6 to 0.75 in the recipes on digits.
+    Watch(
+        "saturated critic", "accuracy", above(0.98),
+        "is {now:.3f}: the critic is right about nearly all that it sees",
+        "it usually means that the critic has outrun the other side, which then learns little; lower the critic's learning "
+        "rate, raise the weight of its gradient penalty, or let the other side move more often",
+    ),
+    # An active unit is one whose code varies with x at all; with none the decoder has nothing to go by.
+    Watch(
+        "posterior collapse", "active_units", below(1.0),
+        "is {now:.2g}: hardly a dimension of the code depends on the example",
+        "it usually means posterior collapse, a decoder that ignores its code; lower beta or raise it slowly, give free bits, "
+        "or make the decoder weaker",
+    ),
+    # 0.1 nats tell a seventh of a yes or no; what little a sound run encodes after its warm-up is above 0.5.
+    Watch(
+        "posterior collapse", "kl", below(0.1),
+        "is {now:.2g} nats: the code tells next to nothing of the example",
+        "it usually means posterior collapse, a decoder that ignores its code; lower beta or raise it slowly, give free bits, "
+        "or make the decoder weaker",
+    ),
+    # Gradients of sound runs stay within a factor of 10 of what they were after the warm-up.
+    Watch(
+        "exploding gradient", "grad_norm", grown(100.0),
+        "is {now:.3g}, more than a hundred times what it was early in this stage",
+        "it usually means that training diverges; lower the learning rate, or clip: "
+        "optax.chain(optax.clip_by_global_norm(1.0), ...)",
+    ),
+    Watch(
+        "vanished gradient", "grad_norm", below(1e-10),
+        "is {now:.2g}: nothing tells this phase which way to go",
+        "it usually means dead or saturated units, or a loss that is cut off from the branches it trains; lower the learning "
+        "rate, and look whether the loss depends on them",
+    ),
+    # Adam at a usual rate moves weights by 1 % of their norm at first and by less soon after.
+    Watch(
+        "exploding update", "update_norm", above(0.1),
+        "is {now:.2g} of the norm of the parameters that it moves, in every step",
+        "it usually means a learning rate that is far too high, so that each step undoes the ones before; lower it tenfold",
+        over="params_norm",
+    ),
+    # One of 64 samples' worth of spread; drawn from one mode of ten they would still show a half or more.
+    Watch(
+        "mode collapse", "spread_ratio", below(0.25),
+        "is {now:.2g}: samples lie that much closer to each other than real data do",
+        "it usually means mode collapse, a sampler that ignores its noise or its code; lower the learning rates, with a critic "
+        "raise the weight of its gradient penalty, and look whether the noise reaches the output",
+        share=0.3, lines=2,
+    ),
+    Watch(
+        "mode collapse", "recall", below(0.1),
+        "is {now:.2g} of what other real data reach: hardly a real example lies among samples",
+        "it usually means dropped modes, or samples that are far from all data; look at samples/, train longer, and strengthen "
+        "what keeps samples apart",
+        over="recall_of_reals", share=0.3, lines=2,
+    ),
+)  # fmt: skip
+
+
+class Monitors:
+    """The watches over one run.
+
+    Args:
+      folder: of the run; what was told before stands in its `warnings.jsonl` and is not told again.
+      steps: of each stage.
+      rows: lines from before a resume, {"step": ..., "phase/name": value}; they are remembered, not judged again.
+      watches: what is looked at.
+    """
+
+    def __init__(self, folder: Path, steps: Sequence[int], rows: Iterable[dict] = (), watches: Sequence[Watch] = WATCHES):
+        self.ends, self.watches = np.cumsum(steps).tolist(), watches
+        self.file = Lines(folder / "warnings.jsonl")
+        self.warnings = self.file.cut(self.ends[-1])
+        self.stage, self.history, self.parts = -1, {}, {}
+        self.remember(rows)
+
+    def follow(self, rows: Sequence[dict]) -> None:
+        """Look at new lines, a hundred times a stage, and warn of what is seen for the first time."""
+        before = dict(self.parts)
+        self.remember(rows)
+        told = {(warning["phase"], warning["problem"]) for warning in self.warnings}
+        for name in [name for name, part in self.parts.items() if part != before.get(name)]:
+            phase, _, metric = name.rpartition("/")
+            for watch in self.watches:
+                if watch.metric == metric and (phase, watch.problem) not in told and (words := self.judge(watch, name)):
+                    told.add((phase, watch.problem))
+                    self.tell({"step": rows[-1]["step"], "phase": phase, "problem": watch.problem, "words": words})
+
+    def remember(self, rows: Iterable[dict]) -> None:
+        """Add lines to the history of their stage; a number that is not finite is told of elsewhere."""
+        for row in rows:
+            if (stage := bisect_left(self.ends, row["step"])) != self.stage:
+                self.stage, self.history = stage, {}
+            begin, length = self.extent()
+            for name in row.keys() - {"step"}:
+                if np.isfinite(row[name]):
+                    self.history.setdefault(name, {})[row["step"]] = row[name]
+                    self.parts[name] = stage, 100 * (row["step"] - begin) // length
+
+    def extent(self) -> tuple[int, int]:
+        """(first step, steps) of the stage."""
+        begin = self.ends[self.stage - 1] if self.stage else 0
+        return begin, self.ends[self.stage] - begin
+
+    def judge(self, watch: Watch, name: str) -> str:
+        """What to tell of a metric now; nothing where all is well or it is too early to say."""
+        steps, values = self.series(name, watch.over)
+        begin, length = self.extent()
+        warm = begin + max(WARM_UP * length, FEWEST)
+        since = steps[-1] - watch.share * length if steps else 0
+        first, recent = bisect_right(steps, warm), min(bisect_right(steps, since), len(steps) - watch.lines)
+        if since < warm or recent < first or not watch.sees(values[recent:], values[first : first + len(steps) - recent]):
+            return ""
+        seen = watch.seen.format(now=values[recent:].mean())
+        return f"{name} {seen}, since step {steps[recent]} or before; {watch.advice}"
+
+    def series(self, name: str, over: str) -> tuple[list[int], np.ndarray]:
+        """(steps, values) of a metric in this stage, divided by the one beside it where `over` names one."""
+        values = self.history.get(name, {})
+        if over:
+            under = self.history.get(f"{name.rpartition('/')[0]}/{over}", {})
+            values = {step: value / under[step] for step, value in values.items() if under.get(step)}
+        return list(values), np.array(list(values.values()), np.float64)
+
+    def tell(self, warning: dict) -> None:
+        """Say it, and keep it for the next start of the run."""
+        self.warnings.append(warning)
+        self.file.write([warning])
+        warn(f"step {warning['step']}: {warning['words']}")
+
+
+def of_samples(x: np.ndarray, reals: np.ndarray, others: np.ndarray) -> dict[str, float]:
+    """What shown samples tell of collapse, beside what as many other reals would.
+
+    Args:
+      x, reals, others: (n, ...) samples and two sets of shown real examples, each more than `NEAREST`.
+
+    Returns:
+      spread_ratio: mean distance between two samples over that between two reals; recall: share of reals inside the
+      neighbourhoods of samples (1904.06991); recall_of_reals: the same with the other reals for samples. Empty where
+      samples are not finite or all reals are one point, of which nothing can be said.
+    """
+    x, reals, others = (np.asarray(a, np.float64).reshape(len(a), -1) for a in (x, reals, others))
+    if not np.isfinite(x).all() or not reals.std(0).any():
+        return {}
+    recall, best = prdc(reals, x, NEAREST).recall, prdc(reals, others, NEAREST).recall
+    return {"samples/spread_ratio": spread_ratio(reals, x), "samples/recall": recall, "samples/recall_of_reals": best}
