@@ -101,7 +101,7 @@ def record(
         "data": data.name,
         "match": options.match,
         "target": target,
-        "minutes": options.minutes if options.match == "time" else None,
+        "minutes": options.minutes / len(said) if options.match == "time" else None,  # of each model
         "seeds": list(range(options.seeds)),
         "samples": options.samples,
         "curve_samples": options.curve_samples,
