@@ -13,7 +13,7 @@ the default here. TensorFlow's first code (bilinear, corners not at half pixels)
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,7 @@ def inception(path: Path | str, resize: Callable[[jax.Array], jax.Array] = half_
     path = Path(path)
     params = jax.device_put(from_state(read(path), path.name))
 
-    @jax.jit
-    def features(params, x):
-        x = jnp.broadcast_to(x, (*x.shape[:-1], 3))  # grey is red = green = blue
-        return fid_inception().apply(params, 2 * resize(x) - 1)
-
+    features = jax.jit(lambda params, x: fid_inception().apply(params, 2 * resize(x) - 1))
     about = {"network": "Inception-V3, FID layout, 2048 pooled", "weights": path.name, "resize": resize.__name__}
     with path.open("rb") as file:
         about["sha256"] = file_digest(file, "sha256").hexdigest()
@@ -72,7 +68,8 @@ def in_batches(features: Callable[[jax.Array], jax.Array], x: np.ndarray, batch:
     for start in range(0, len(x), rows):
         some = np.asarray(x[start : start + rows], np.float32)
         filled = np.pad(some, [(0, rows - len(some)), (0, 0), (0, 0), (0, 0)])
-        out.append(np.asarray(features(filled), np.float64)[: len(some)])
+        colours = np.broadcast_to(filled, (*filled.shape[:-1], 3))  # grey is red = green = blue
+        out.append(np.asarray(features(colours), np.float64)[: len(some)])
     return np.concatenate(out)
 
 
@@ -140,6 +137,7 @@ def _ignored(name: str) -> bool:
     return name.startswith(UNUSED) or name.endswith(".num_batches_tracked")
 
 
+@cache
 def _structure() -> Any:
     return jax.eval_shape(fid_inception().init, jax.random.key(0), jnp.zeros((1, SIDE, SIDE, 3)))
 
