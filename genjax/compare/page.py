@@ -26,33 +26,35 @@ READ = {
 }
 CSS = """
 *{box-sizing:border-box}
-body{margin:0 auto;max-width:72rem;padding:1rem 1rem 3rem;background:var(--page);color:var(--ink);
+body{margin:0 auto;max-width:80rem;padding:1rem 1rem 3rem;background:var(--page);color:var(--ink);
  font:1rem/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
 h1{font-size:1.6rem;line-height:1.2;margin:.5rem 0}
 h2{font-size:1.2rem;margin:2.2rem 0 .4rem}
-h3{font-size:1rem;margin:1rem 0 .2rem}
+h3{font-size:1rem;margin:1rem 0 0}
+h3+p{margin:.1rem 0}
 p,figcaption,caption{max-width:46rem}
 .quiet,figcaption,caption,dt,small{color:var(--quiet)}
 .quiet,figcaption,caption{font-size:.9rem}
-.box{overflow-x:auto;border:1px solid var(--rule);border-radius:.3rem;margin:.6rem 0}
+.box{overflow-x:auto;border:1px solid var(--rule);border-radius:.3rem;margin:.6rem 0;
+ background:linear-gradient(to left,var(--page) 40%,transparent) right/3rem 100% no-repeat local,
+ linear-gradient(to left,var(--rule),transparent) right/1rem 100% no-repeat scroll}
 .box:focus-visible{outline:2px solid var(--s0);outline-offset:1px}
-table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums;overflow-wrap:normal;width:100%}
+table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums;overflow-wrap:normal;width:100%}
 caption{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
-th,td{padding:.35rem .6rem;text-align:right;vertical-align:top;border-top:1px solid var(--rule)}
+th,td{padding:.35rem .5rem;text-align:right;vertical-align:top;border-top:1px solid var(--rule)}
 thead th{border-top:0;font-weight:600;vertical-align:bottom;min-width:5rem}
 td{white-space:nowrap}
 td small{display:block;font-size:.8rem;white-space:normal;min-width:6rem}
 tbody th,thead th:first-child{position:sticky;left:0;background:var(--page);text-align:left;font-weight:600}
-tbody th{width:11rem;min-width:8rem;max-width:11rem;overflow-wrap:anywhere;box-shadow:1px 0 0 var(--rule)}
+tbody th{min-width:8rem;max-width:11rem;overflow-wrap:break-word;box-shadow:1px 0 0 var(--rule)}
 .real th,.real td{color:var(--quiet);font-weight:400}
-.real td{padding-bottom:.35rem}
-.plots,.samples{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr))}
-.samples{grid-template-columns:repeat(auto-fill,minmax(min(46%,10rem),1fr))}
+.plots,.samples,.models{display:grid;gap:1rem 2rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr))}
+.samples{gap:1rem;grid-template-columns:repeat(auto-fill,minmax(min(46%,10rem),1fr))}
 figure{margin:0;min-width:0}
 img{display:block;width:100%;image-rendering:pixelated;border-radius:.2rem}
 svg{display:block;width:100%;max-width:34rem;height:auto}
-text{font-size:12px;fill:var(--ink);font-family:system-ui,sans-serif}
-.tick{font-size:11px;fill:var(--quiet)}
+text{font-size:11px;fill:var(--ink);font-family:system-ui,sans-serif}
+.tick{fill:var(--quiet)}
 .rule,.axis{stroke:var(--rule)}
 .axis,.floor{stroke:var(--quiet)}
 .floor{stroke-dasharray:2 3}
@@ -60,7 +62,7 @@ text{font-size:12px;fill:var(--ink);font-family:system-ui,sans-serif}
 .leader{fill:none;stroke:var(--c);stroke-width:.75}
 .dot{fill:var(--c);stroke:var(--page);stroke-width:1}
 .band{fill:var(--c);opacity:.16}
-dl{display:grid;grid-template-columns:minmax(6rem,11rem) minmax(0,1fr);gap:.25rem 1rem;margin:.6rem 0}
+dl{display:grid;grid-template-columns:min(9rem,27%) minmax(0,1fr);gap:.25rem 1rem;margin:.6rem 0}
 dd{margin:0}
 code{font:.85rem/1.5 ui-monospace,monospace}
 """
@@ -88,7 +90,7 @@ def write(result: dict, folder: Path) -> list[Path]:
 
 def title(result: dict) -> str:
     """What the pages are called."""
-    return f"{len(result['models'])} models of {result['data']} compared"
+    return f"Models of {result['data']} compared"
 
 
 def html(result: dict, folder: Path) -> str:
@@ -103,7 +105,7 @@ def html(result: dict, folder: Path) -> str:
         section("Quality against speed", speeds(result)),
         shown.get("Cost", ""),
         section("How it was measured", facts(measured(result))),
-        section("The models", "".join(map(about, result["models"]))),
+        section("The models", f'<div class="models">{"".join(map(about, result["models"]))}</div>'),
     ]
     return f"{head(result)}<body><main>{''.join(parts)}</main></body></html>\n"
 
@@ -154,7 +156,7 @@ def grid(table: Table) -> str:
 
 
 def _row(name: str, cells: list[Cell], kind: str) -> str:
-    return f'<tr{kind}><th scope="row">{escape(name)}</th>{"".join(map(_cell, cells))}</tr>'
+    return f'<tr{kind}><th scope="row">{escape(name).replace("_", "_<wbr>")}</th>{"".join(map(_cell, cells))}</tr>'
 
 
 def _cell(cell: Cell) -> str:
@@ -239,7 +241,7 @@ def about(model: dict) -> str:
     flags = model.get("flags") or []
     seen = "; ".join(f"seed {seed}: {' '.join(said)}" for seed, said in enumerate(flags) if said)
     rows = {"Recipe": model.get("recipe"), "Knobs": knobs, "Seen": seen}
-    return f"<h3>{escape(model['name'])}</h3><p>{escape(model.get('about') or '')}</p>{facts(rows)}"
+    return f"<div><h3>{escape(model['name'])}</h3><p>{escape(model.get('about') or '')}</p>{facts(rows)}</div>"
 
 
 def main(arguments: list[str]) -> int:

@@ -139,5 +139,7 @@ def _finish(axes: Any, result: dict, below: str) -> None:
         axes.annotate("floor: real data", (0.01, base), (0, 3), ("axes fraction", "data"), "offset points", fontsize=8)
     if base is None or base > 0:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
     axes.set(xlabel=below, ylabel="Frechet distance")
     axes.spines[["top", "right"]].set_visible(False)

@@ -14,8 +14,8 @@ from genjax.compare.plots import AXES, LIGHT, Curve, Point, curves, floor, point
 
 DASHES = ("", "6 3", "2 3")
 WIDE, HIGH = 400, 300  # of a plot, in units near a pixel of a phone
-LEFT, RIGHT, TOP, BOTTOM = 46, 96, 12, 258  # of its axes; names of lines stand right of them
-LETTER, LINE = 6.3, 14  # width and height of a letter of 12 units
+LEFT, RIGHT, TOP, BOTTOM = 46, 390, 26, 258  # of its axes
+LETTER, LINE = 7.0, 14  # width and height of a letter of 11 units in a wide font
 
 
 class Scale(NamedTuple):
@@ -37,10 +37,10 @@ class Scale(NamedTuple):
 
 
 def scale(values: Sequence[float], start: float, stop: float, log: bool | None = None) -> Scale:
-    """A scale that holds the values; logarithmic where they are positive and span more than a factor of 20, unless told."""
+    """A scale that holds the values; logarithmic where they are positive and span more than a factor of 8, unless told."""
     low, high = min(values), max(values)
     if log is None:
-        log = low > 0 and high > 20 * low
+        log = low > 0 and high > 8 * low
     if log:
         return Scale(low / 1.25, high * 1.25, True, start, stop)
     margin = 0.05 * (high - low) or 0.5 * abs(high) or 1.0
@@ -51,9 +51,9 @@ def ticks(axis: Scale) -> list[float]:
     """Round values inside a scale, four to eight where it can be."""
     if axis.log:
         tens = range(math.floor(math.log10(axis.low)), math.ceil(math.log10(axis.high)) + 1)
-        every = max(1, len(tens) // 6)
-        digits = (1, 2, 5) if len(tens) < 4 else (1,)
-        found = [digit * 10.0**power for power in tens[::every] for digit in digits]
+        some = tens[:: max(1, len(tens) // 6)]
+        dense = [[digit * 10.0**power for power in some for digit in digits] for digits in ((1, 2, 5), (1, 3), (1,))]
+        found = next((few for few in dense if sum(axis.low <= tick <= axis.high for tick in few) < 8), dense[-1])
     else:
         rough = (axis.high - axis.low) / 5
         ten = 10.0 ** math.floor(math.log10(rough))
@@ -79,7 +79,8 @@ def _axes(x: Scale, y: Scale, below: str) -> str:
         parts.append(f'<line class="rule" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{BOTTOM}" y2="{BOTTOM + 4}"/>')
         parts.append(_text(x(tick), BOTTOM + 17, told(tick), "middle", "tick"))
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{x.stop:.1f}" y1="{BOTTOM}" y2="{BOTTOM}"/>')
-    return "".join([*parts, _text((LEFT + x.stop) / 2, BOTTOM + 35, below, "middle", "tick")])
+    names = _text((LEFT + x.stop) / 2, BOTTOM + 35, below, "middle", "tick") + _text(4, 12, "Frechet distance", kind="tick")
+    return "".join([*parts, names])
 
 
 def _text(x: float, y: float, text: str, anchor: str = "start", kind: str = "name") -> str:
@@ -111,7 +112,8 @@ def learning(result: dict, against: str) -> str:
     if not (lines := curves(result, against)):
         return ""
     base = floor(result)
-    x = scale([point[0] for line in lines for point in line.points], LEFT, WIDE - RIGHT, log=False)
+    margin = 16 + LETTER * max(len(line.name) for line in lines)  # where the names of lines stand
+    x = scale([point[0] for line in lines for point in line.points], LEFT, WIDE - margin, log=False)
     y = scale([v for line in lines for p in line.points for v in p[2:]] + ([base] if base is not None else []), BOTTOM, TOP)
     drawn = [_band(line, x, y) for line in lines] + [_line(line, x, y) for line in lines] + [_names(lines, x, y)]
     ends = ", ".join(f"{line.name} {line.points[-1][1]:.4g}" for line in lines)
@@ -161,7 +163,7 @@ def speed(result: dict, batch: str) -> str:
         return ""
     base = floor(result)
     ends = [v for dot in dots for v in (dot.y, *_ends(dot))] + ([base] if base is not None else [])
-    x, y = scale([dot.x for dot in dots], LEFT, WIDE - 12, log=True), scale(ends, BOTTOM, TOP)
+    x, y = scale([dot.x for dot in dots], LEFT + 10, RIGHT, log=True), scale(ends, BOTTOM, TOP)
     rows = ", ".join(f"{dot.name} {tables.number(dot.y, dot.spread)} at {dot.x:.3g}/s" for dot in dots)
     alt = f"Frechet distance against samples a second at batch {batch}, logarithmic: {rows}."
     drawn = [_axes(x, y, f"samples a second, batch {batch}"), _floor(base, x, y), *(_dot(dot, x, y) for dot in dots)]

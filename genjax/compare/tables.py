@@ -49,21 +49,21 @@ class Value(NamedTuple):
     note: str = ""
 
 
-class Column(NamedTuple):
-    """A heading, whether lower is better (None: nothing is), and what a model has there; None is a miss."""
-
-    title: str
-    lower: bool | None
-    get: Callable[[dict], Value | str | None]
-    key: str = ""  # of the metric, where the floor and the self-score have it too
-
-
 class Cell(NamedTuple):
     """Text as it is shown, what stands small beside it, and whether it is the best of its column."""
 
     text: str
     note: str = ""
     best: bool = False
+
+
+class Column(NamedTuple):
+    """A heading, whether lower is better (None: nothing is), and what a model has there; None is a miss."""
+
+    title: str
+    lower: bool | None
+    get: Callable[[dict], Value | Cell | str | None]
+    key: str = ""  # of the metric, where the floor and the self-score have it too
 
 
 class Table(NamedTuple):
@@ -103,10 +103,12 @@ def number(mean: float, sd: float = math.nan) -> str:
     return f"{mean:.{decimals}f} ± {sd:.{decimals}f}"
 
 
-def shown(value: Value | str | None) -> tuple[str, str]:
+def shown(value: Value | Cell | str | None) -> tuple[str, str]:
     """Text and note of a cell."""
     if value is None or isinstance(value, str):
         return value or "none", ""
+    if isinstance(value, Cell):
+        return value.text, value.note
     s, note = value
     some = f"{s.n} of {s.of} seeds" if s.n < s.of else ""
     return number(s.mean, s.sd), "; ".join(part for part in (note, some) if part)
@@ -117,7 +119,7 @@ def distance(scores: dict) -> Any:
     return scores.get("frechet", scores.get("fid"))
 
 
-def best(values: Sequence[Value | str | None], lower: bool | None) -> int | None:
+def best(values: Sequence[Value | Cell | str | None], lower: bool | None) -> int | None:
     """Place of the value that beats each other one beyond the spread; None where the seeds cannot tell."""
     there = [(k, value) for k, value in enumerate(values) if isinstance(value, Value)]
     if lower is None or len(there) < 2 or len({value.note for _, value in there}) > 1:
@@ -141,7 +143,7 @@ def metric(key: str) -> Column:
         s = summary((model.get("metrics") or {}).get(key))
         return s and Value(s)
 
-    return Column(title + {True: " ↓", False: " ↑", None: ""}[lower], lower, get, key)
+    return Column(title + {True: "\u00a0↓", False: "\u00a0↑", None: ""}[lower], lower, get, key)
 
 
 def likelihood(unit: str, title: str) -> Column:
@@ -152,18 +154,18 @@ def likelihood(unit: str, title: str) -> Column:
         s = summary(told.get(unit))
         return s and Value(s, told.get("convention") or "convention not told")
 
-    return Column(f"{title} ↓", True, get)
+    return Column(f"{title}\u00a0↓", True, get)
 
 
 def stability(of: int) -> Column:
-    """How many seeds diverged or collapsed."""
+    """How many seeds neither diverged nor collapsed, and what happened to the others."""
 
-    def get(model: dict) -> str | None:
+    def get(model: dict) -> Cell | None:
         counts = {what: model[what] for what in ("diverged", "collapsed") if model.get(what) is not None}
-        bad = ", ".join(f"{n} of {of} {what}" for what, n in counts.items() if n)
-        return bad or (f"all {of} stable" if of > 1 else "stable") if counts else None
+        lost = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
+        return Cell(f"{max(of - sum(counts.values()), 0)} of {of}", lost) if counts else None
 
-    return Column("Stability", None, get)
+    return Column("Stable seeds", None, get)
 
 
 def quality(result: dict) -> list[Column]:
@@ -187,8 +189,8 @@ def cost(result: dict) -> list[Column]:
         Column("Steps", None, some("steps", lambda steps: " + ".join(f"{n:,}" for n in steps))),
         Column("Training of all seeds", None, some("train_seconds", duration)),
         Column("Compilation", None, some("compile_seconds", duration)),
-        Column("Samples/s, batch 1", None, speed("1")),
-        Column("Samples/s, batch 64", None, speed("64")),
+        Column("Samples/s, batch\u00a01", None, speed("1")),
+        Column("Samples/s, batch\u00a064", None, speed("64")),
         Column("Network evaluations a sample", None, some("evaluations", lambda n: n if isinstance(n, str) else f"{n:,}")),
         Column("Memory", None, some("memory_bytes", nbytes)),
     ]
