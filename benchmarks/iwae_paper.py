@@ -43,7 +43,7 @@ class Size(NamedTuple):
         return self.epochs * self.per_epoch
 
 
-FULL, TINY = Size(), Size(epochs=3, images=40, seeds=2, batch=4, samples=4, block=10, real=False)
+FULL, TINY = Size(), Size(epochs=3, images=40, seeds=2, batch=2, samples=4, block=10, real=False)
 
 
 def advance(samples: int, folder: Path, deadline: float, size: Size = FULL) -> Progress:

@@ -245,5 +245,7 @@ def main() -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
+    except BrokenPipeError:
+        os._exit(0)  # the reader of --list has seen enough
     except ValueError as error:
         sys.exit(f"error: {error}")

@@ -7,6 +7,7 @@ import subprocess
 import time
 from importlib.metadata import version
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,7 +53,9 @@ def record(name: str, title: str, command: str, rows: list[dict[str, Any]]) -> P
 
 
 def commit() -> str:
-    """Short hash of HEAD, with + where tracked files were changed since."""
+    """Short hash of HEAD, with + where tracked files were changed since; GENJAX_COMMIT where the code came without git."""
+    if not (ROOT / ".git").exists() or not which("git"):
+        return os.environ.get("GENJAX_COMMIT", "unknown")
     git = lambda *a: subprocess.run(["git", *a], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if git("status", "--porcelain", "-uno") else "")
 
