@@ -3,8 +3,8 @@
     nats = mean of -log p(x)          bits/dim = (nats / D - cell) / log 2,     cell = log volume of a value, `Recipe.cell`
 
 After `dequantize` a stored value is an interval of length 1 / levels, and bits/dim bounds a lossless code's from above
-(1511.01844). The number belongs to the model and the split: the noise of row k, of its preparation and of a bound, comes from a key that k is
-folded into, so that batches of any size give the same.
+(1511.01844). The number belongs to the model and the split: the noise of row k, of its preparation and of a bound, comes from
+a key that k is folded into, so that batches of any size give the same.
 """
 
 from collections.abc import Callable
