@@ -76,7 +76,8 @@ def repeats(real: np.ndarray, fake: np.ndarray) -> tuple[float, bool]:
 def missed(real: np.ndarray, fake: np.ndarray, seed: int) -> tuple[float, tuple[int, int]]:
     """Share of held-back reals in cells that fakes miss, and (missed cells, cells).
 
-    A cell is missed if it holds under half the share it should, and that is no accident.
+    A cell is missed if it holds under half the share it should, and that is no accident; with few samples small cells are never
+    sure, and the share is a lower bound.
     """
     half = len(real) // 2
     fitted, held = real[:half], real[half:]

@@ -72,9 +72,11 @@ def reach(x: np.ndarray, k: int) -> np.ndarray:
 def blocks(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Squared distances between the rows of a (n, d) and b (m, d), as many rows of a at a time as fit into BLOCK."""
     centre = b.mean(0)  # |a|^2 - 2 a.b + |b|^2 cancels least near the origin
-    a, b = a - centre, b - centre
-    squares, step = (b**2).sum(1), max(1, BLOCK // len(b))
+    b = b - centre
+    squares, step = (b**2).sum(1), max(1, BLOCK // max(b.shape))
     for begin in range(0, len(a), step):
-        rows = slice(begin, min(begin + step, len(a)))
-        distance = (a[rows] ** 2).sum(1)[:, None] + squares - 2 * (a[rows] @ b.T)
-        yield rows, np.maximum(distance, 0, out=distance)
+        some = a[begin : begin + step] - centre
+        distance = some @ (-2 * b.T)
+        distance += squares
+        distance += (some**2).sum(1)[:, None]
+        yield slice(begin, begin + len(some)), np.maximum(distance, 0, out=distance)
