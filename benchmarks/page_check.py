@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -129,11 +130,10 @@ def main(arguments: list[str]) -> int:
         return 0
     (folder := page.parent / "check").mkdir(exist_ok=True)
     found = []
-    for width in WIDTHS:
-        for scheme in SCHEMES:
-            with opened(program) as browser:
-                faults = check(browser, page, width, scheme, shot := folder / f"{width}_{scheme}.png")
-            print(f"{width} pixels, {scheme}: {'; '.join(faults) or 'nothing wrong'}; {shot}")
+    with opened(program) as browser:
+        for width, scheme in product(WIDTHS, SCHEMES):
+            faults = check(browser, page, width, scheme, shot := folder / f"{width}_{scheme}.png")
+            print(f"{width} pixels, {scheme}: {'; '.join(faults) or 'nothing wrong'}; {shot}", flush=True)
             found += faults
     return 1 if found else 0
 
