@@ -77,7 +77,7 @@ def check_shown(x: np.ndarray) -> None:
     """Refuse what is not a picture, or not in [0, 1]."""
     if np.ndim(x) != 4 or np.shape(x)[-1] not in (1, 3) or not len(x):
         raise ValueError(f"Inception features are of images (n, H, W, 1 or 3), not of an array {np.shape(x)}")
-    if not np.min(x) >= 0 or not np.max(x) <= 1:  # so written, NaN is refused too
+    if not (np.min(x) >= 0 and np.max(x) <= 1):  # so written, NaN is refused too
         raise ValueError(f"Inception features are of values in [0, 1], these go from {np.min(x):.3g} to {np.max(x):.3g}")
 
 
