@@ -61,7 +61,7 @@ def plan_for(spec: Spec) -> Plan:
     if len(spec.shape) < 3:
         return Plan(False, (256,), 64, 2000, 128, 1e-3)
     small = max(spec.shape[:2]) <= 16
-    return Plan(True, (32, 64), 64, 1500, 128, 2e-3) if small else Plan(True, (16, 32), 128, 1500, 128, 2e-3)
+    return Plan(True, (16, 32), 64, 800, 128, 2e-3) if small else Plan(True, (16, 32), 128, 1200, 128, 3e-3)
 
 
 def classifier(dataset: Dataset, cache: Path | None = None, seed: int = 0) -> Features:
