@@ -66,11 +66,11 @@ def plan(options: Options, data: Dataset, found: list[Entry], folder: Path) -> t
 
 
 def one_model(options: Options, data: Dataset, entry: Entry, folder: Path, space: Any) -> dict[str, Any]:
-    """Train and measure a model, or read what was kept of it: {"judged": its record, "said": by each seed}."""
+    """Train and measure a model, or read what was kept of it: its record, what each seed said, and at which commit."""
     from genjax.checkpoint import write_atomically
     from genjax.compare.course import courses
     from genjax.compare.verdict import judged, looker, measured, pictured, samples_of
-    from genjax.folder import read_json
+    from genjax.folder import commit, read_json
 
     kept, own = folder / "models" / f"{entry.name}.json", folder / "models" / entry.name
     if kept.exists():
@@ -83,7 +83,7 @@ def one_model(options: Options, data: Dataset, entry: Entry, folder: Path, space
         if not found:
             picture = pictured(folder / "pictures" / f"{entry.name}.png", lambda course=course: samples_of(entry, course))
         found.append(course._replace(state=None))  # its memory is the next group's
-    result = {"judged": judged(entry, found, said, data, picture), "said": said}
+    result = {"commit": commit(), "judged": judged(entry, found, said, data, picture), "said": said}
     write_atomically(kept, json.dumps(result, indent=1) + "\n")
     return result
 
@@ -93,7 +93,7 @@ def record(
 ) -> dict[str, Any]:
     """comparison.json: what was compared, on what, and what came out."""
     from genjax.compare.verdict import beside, pictured, reals
-    from genjax.folder import commit, installed
+    from genjax.folder import installed
     from genjax.run import PICTURED, hardware
 
     packages = ("jax", "jaxlib", "flax", "optax", "numpy")
@@ -108,7 +108,7 @@ def record(
         "features": {"name": space.features.name, "about": space.features.about},
         "hardware": f"{hardware()}, {os.cpu_count()} cores",
         "versions": {"python": sys.version.split()[0]} | {name: installed(name) for name in packages},
-        "commit": commit(),
+        "commit": ", ".join(dict.fromkeys(model["commit"] for model in said)),
         **beside([one for model in said for one in model["said"]]),
         "models": [model["judged"] for model in said],
         "real_picture": pictured(folder / "pictures" / "real.png", lambda: reals(data, len(PICTURED))),

@@ -16,10 +16,10 @@ from genjax.compare.match import parameters
 from genjax.compare.plan import Entry, Options
 from genjax.compare.seeds import parameters_of
 from genjax.config import Recipe, shown
-from genjax.data import Dataset, fetch
-from genjax.evaluate import METRICS, measure
+from genjax.data import Dataset
+from genjax.evaluate import METRICS, features_of, measure
 from genjax.folder import read_json
-from genjax.metrics.features import Features, classifier, raw
+from genjax.metrics.features import Features, shown_reals
 from genjax.model import Params
 from genjax.run import PICTURED
 from genjax.trained import draw, labels
@@ -40,7 +40,7 @@ class Space(NamedTuple):
 
 def space(options: Options, data: Dataset) -> Space:
     """The features asked for; ValueError where they are more than the samples."""
-    features = chosen(options.features, data)
+    features = features_of(options.features, data)
     found = Space(features, features.apply(reals(data, MOST)))
     for name, number in (("samples", options.samples), ("curve-samples", options.curve_samples)):
         if number <= (d := found.reals.shape[1]):
@@ -48,21 +48,10 @@ def space(options: Options, data: Dataset) -> Space:
     return found
 
 
-def chosen(name: str, data: Dataset) -> Features:
-    """The feature space of a name: classifier, raw, or a file of weights."""
-    labelled = data.spec.classes and data.splits["train"].y is not None and len(data.spec.shape) == 3
-    name = name or ("classifier" if labelled else "raw")
-    if name not in ("classifier", "raw"):
-        from genjax.metrics.inception import inception
-
-        return inception(Path(name))
-    return raw() if name == "raw" else classifier(data)
-
-
 def reals(data: Dataset, count: int) -> np.ndarray:
-    """The first real examples as recipes show them: images in [0, 1], anything else as it is."""
-    x = fetch(data.splits["train"], np.arange(min(count, len(data.splits["train"].x))))["x"].astype(np.float32)
-    return x / (data.spec.levels - 1) if data.spec.levels else x
+    """The first real examples, as recipes show them."""
+    rows = data.splits["train"].x
+    return shown_reals(data.spec, rows[np.arange(min(count, len(rows)))])
 
 
 # ---- at a moment -----------------------------------------------------------------------------------------------------
@@ -80,6 +69,7 @@ def looker(recipe: Recipe, features: Features, reals: np.ndarray, count: int) ->
 
     def one(params: Params) -> float | None:
         x = np.asarray(recipe.show(draw(sample, params, seeds, labels(recipe, seeds))))
+        x = np.clip(x, 0, 1) if x.ndim == 4 else x  # as `measure` does with images
         return float(frechet(reals, features.apply(x))) if np.isfinite(x).all() else None
 
     return lambda state: [one(parameters_of(state, number)) for number in range(len(state.skipped))]
@@ -151,6 +141,7 @@ def judged(entry: Entry, found: list[Course], said: list[dict], data: Dataset, p
 def evaluations(speed: dict[str, Any]) -> float | str | None:
     """Network evaluations a sample, "at least n" where a loop hides its count."""
     number = speed.get("evaluations")
+    number = int(number) if number is not None and number == int(number) else number
     return f"at least {number}" if speed.get("at_least") else number
 
 
