@@ -78,8 +78,11 @@ def loop(
     """Piece after piece, as a run does, until the clock says no."""
     here = jax.devices()[0].device_kind
     for piece, data, chosen in programs.blocks(list(pieces(job.recipe.steps, job.options.chunk, int(state.step)))):
-        programs.program(piece)
         if not clock.another():
+            break
+        before = programs.compile_seconds
+        programs.program(piece)
+        if programs.compile_seconds > before and not clock.another():
             break
         state, _ = programs.advance(state, piece, data, chosen)
         if piece.stop == begins(job.recipe, piece.stage + 1) < job.total:

@@ -94,13 +94,13 @@ def train(model: Model, name: str, folder: Path, clock: Clock, size: Size) -> tu
     data, run, compiled = {"x": jnp.asarray(training_images(size))}, iwae.program(model, seeds=True), {}
     chunk, here = size.per_epoch if jax.default_backend() == "gpu" else 20, jax.devices()[0].device_kind
     step = int(state.step)
-    while step < size.steps:
+    while step < size.steps and clock.another():
         length = min(chunk, size.steps - step)
         rows = np.stack([row_block(seed, step, length, size.batch, size.images) for seed in range(size.seeds)], 1)
         if length not in compiled:
             compiled[length] = run.lower(state, data, rows).compile()
-        if not clock.another():
-            break
+            if not clock.another():
+                break
         state, _ = compiled[length](state, data, rows)
         step = int(state.step)  # waits
         about["seconds"][here] = about["seconds"].get(here, 0.0) + clock.tick()

@@ -193,7 +193,7 @@ def collect(folder: Path) -> None:
         path = record.ROOT / "results" / f"{name}.json"
         text = json.dumps(content, indent=1) + "\n"
         if not path.exists() or path.read_text() != text:
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
             print(f"wrote results/{path.name}, which came with {folder}", flush=True)
 
