@@ -231,6 +231,11 @@ def test_unequal_numbers_of_true_draws_are_not_collapse(name):
         assert collapse(draw(RNG(0), n), draw(RNG(1), m)).flags == ()
 
 
+def test_cells_that_fit_only_their_own_data_are_not_missed():
+    noise = lambda seed: RNG(seed).standard_normal((2000, 400))  # fresh points crowd into the cells next to the middle
+    assert missed(noise(0), noise(1), seed=0)[1][0] == 0
+
+
 def test_data_that_repeat_themselves_are_not_duplicates():
     bits = lambda seed: RNG(seed).integers(0, 2, (400, 5))
     assert not repeats(bits(0), bits(1))[1]
