@@ -148,7 +148,10 @@ def test_iwae_job_resumes_to_the_same_bits(tmp_path, small, monkeypatch):
     monkeypatch.setitem(iwae.PAPER, 2, 86.0)
     monkeypatch.setattr(iwae_paper.chunks, "SAVE_EVERY", 0.0)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
+    read, rows = [], iwae_paper.row_block
+    monkeypatch.setattr(iwae_paper, "row_block", lambda *of: read.append(of[:2]) or rows(*of))
     assert advance(whole).done == 1.0 and not chunks.found(whole, "iwae_k2")  # the checkpoint made way
+    assert read == [(seed, step) for step in (0, 20, 40) for seed in (0, 1)]
 
     ticks, (another, tick) = [], (Clock.another, Clock.tick)
 
