@@ -5,7 +5,7 @@
                 metrics.jsonl                         the same bytes however often the run was stopped
                 timing.jsonl  tensorboard/            when it came how far
                 reals.png  samples/step_*.png         samples of the same seeds each time
-                monitors.jsonl  warnings.jsonl        what the samples tell, and what looked wrong, see `genjax.monitors`
+                monitors.jsonl  warnings.jsonl        first steps, what samples tell, what looked wrong: see `genjax.monitors`
                 curve.png  result.json                at the end
 """
 
@@ -80,7 +80,7 @@ class Loop:
         self.job, self.programs = job, Programs(job)
         self.checkpoints = Checkpoints(job.folder, job.options.keep)
         self.metrics, self.timing = report.Lines(job.folder / "metrics.jsonl"), report.Lines(job.folder / "timing.jsonl")
-        self.of_samples, self.shown = report.Lines(job.folder / "monitors.jsonl"), []
+        self.extra, self.shown = report.Lines(job.folder / "monitors.jsonl"), []
 
     def run(self, stop: Stop) -> None:
         job = self.job
@@ -116,7 +116,7 @@ class Loop:
         found = self.checkpoints.restore(self.programs.target)
         done, state = found or (0, self.programs.first())
         self.saved, self.lines = done, self.metrics.cut(done)
-        seen = sorted([*self.lines, *self.of_samples.cut(done)], key=lambda row: row["step"])
+        seen = sorted([*self.lines, *self.extra.cut(done)], key=lambda row: row["step"])
         self.monitors = Monitors(job.folder, job.recipe.steps, seen)
         self.streak = Streak(job, int(state.skipped), sum(skips(row) for row in self.lines))
         self.tensorboard, self.progress = report.board(job.folder, done), report.Progress(done, job.total)
@@ -170,6 +170,8 @@ class Loop:
         self.timing.write([{"step": piece.stop, "time": round(time.time(), 3)}])
         self.tensorboard(lines)
         self.lines += lines
+        if piece.start == begins(self.job.recipe, piece.stage):  # its first step by itself: later ones are compared with it
+            self.watch({"step": piece.start + 1} | {n: float(v[0]) for n, v in metrics.items() if np.isfinite(v[0])})
         self.monitors.follow(lines)
         self.progress.tell(lines[-1])
         if bad := self.streak.follow(piece, metrics, stage):
@@ -207,8 +209,11 @@ class Loop:
         if not self.shown:
             chosen = np.random.default_rng(0).permutation(len(job.split.x))[:many]
             self.shown = np.split(np.asarray(job.recipe.show(self.reals(chosen))), 2)
-        row = {"step": step} | of_samples(np.asarray(job.recipe.show(x)), *self.shown)
-        self.of_samples.write([row])
+        self.watch({"step": step} | of_samples(np.asarray(job.recipe.show(x)), *self.shown))
+
+    def watch(self, row: dict) -> None:
+        """Show the monitors what metrics.jsonl does not tell."""
+        self.extra.write([row])
         self.monitors.follow([row])
 
     def picture(self, name: str, x: Any) -> None:

@@ -2,10 +2,26 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from genjax.monitors import FEWEST, WATCHES, Monitors, above, below, grown
+import genjax
+from genjax.config import parse
+from genjax.densities import gaussian
+from genjax.families.gan import hinge, implicit, non_saturating, relativistic
+from genjax.families.vae import vae
+from genjax.hybrids.adversarial import adversarial
+from genjax.job import plan
+from genjax.model import as_batch, get
+from genjax.monitors import FEWEST, WATCHES, Monitors, above, below, grown, of_samples, outgrown
+from genjax.nets import Net
+from genjax.report import windows
+from genjax.run import Ended, Loop, train
+from tests.table import LATENT, SHAPE, batch, compiled, small, start, toy_diffusion, toy_vae
+from tests.test_cli import After
 
 LENGTH = 1000
 
@@ -30,10 +46,10 @@ def told(folder, rows, steps=(LENGTH,), at_once=3) -> list[dict]:
 
 # ---- the watches on series that are made up ----------------------------------------------------------------------------
 
-SOUND = {"accuracy": 0.7, "active_units": 5.0, "kl": 3.0, "grad_norm": 4.0, "update_norm": 0.1, "spread_ratio": 0.9,
-         "recall": 0.4}  # fmt: skip
-BROKEN = {"accuracy": 0.995, "active_units": 0.2, "kl": 0.01, "grad_norm": 0.0, "update_norm": 20.0, "spread_ratio": 0.1,
-          "recall": 0.01}  # fmt: skip
+SOUND = {"accuracy": 0.7, "active_units": 5.0, "kl": 3.0, "grad_norm": 4.0, "update_norm": 0.1, "params_norm": 30.0,
+         "spread_ratio": 0.9, "recall": 0.4}  # fmt: skip
+BROKEN = {"accuracy": 0.995, "active_units": 0.2, "kl": 0.01, "grad_norm": 0.0, "update_norm": 20.0, "params_norm": 200.0,
+          "spread_ratio": 0.1, "recall": 0.01}  # fmt: skip
 BESIDE = {"params_norm": 30.0, "recall_of_reals": 0.8}
 
 
@@ -46,7 +62,9 @@ def test_a_broken_value_is_told_once_and_a_sound_one_never(metric, tmp_path, cap
     noise = np.random.default_rng(0).uniform(0.99, 1.005, 100)
     for name, value, count in (("sound", SOUND[metric], 0), ("broken", BROKEN[metric], 1)):
         (tmp_path / name).mkdir()
-        rows = [row | {f"fit/{n}": v for n, v in BESIDE.items()} for row in lines(value * noise, f"fit/{metric}")]
+        beside = {f"fit/{n}": v for n, v in BESIDE.items() if n != metric}
+        rows = [row | beside for row in lines(value * noise, f"fit/{metric}")]
+        rows[0] |= {"fit/params_norm": BESIDE["params_norm"]}
         assert len(told(tmp_path / name, rows)) == count == len(warnings(tmp_path / name))
         said = capsys.readouterr().err
         assert said.count("\n") == count and all(line.startswith("warning: step ") for line in said.splitlines())
@@ -81,6 +99,18 @@ def test_each_stage_is_judged_by_itself(tmp_path):
     assert told(tmp_path, rows, (LENGTH, LENGTH), at_once=1)[0]["step"] == LENGTH + 200
 
 
+def test_what_is_usual_is_what_this_stage_is_used_to(tmp_path):
+    rows = lines(np.ones(100), "fit/grad_norm") + lines(np.full(100, 1e4), "fit/grad_norm", begin=LENGTH)
+    assert not told(tmp_path, rows, (LENGTH, LENGTH))
+
+
+def test_rows_far_apart_must_hold_for_their_share_too(tmp_path):
+    """Samples are judged over 0.3 of a stage after its warm-up."""
+    rows = [{"step": step, "samples/spread_ratio": 0.0} for step in (150, 180, 390, 410)]
+    assert not told(tmp_path, rows[:3], at_once=1)
+    assert told(tmp_path, rows, at_once=1)[0]["step"] == 410
+
+
 def test_numbers_that_are_not_finite_and_resting_phases_are_left_out(tmp_path):
     values = np.zeros(100)
     values[::3] = np.nan
@@ -111,7 +141,142 @@ def test_a_resumed_run_does_not_warn_again_and_remembers(tmp_path, capsys):
 
 
 def test_predicates():
-    first, recent = np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0])
-    assert above(3.9)(recent, first) and not above(4.0)(recent, first)
-    assert below(5.1)(recent, first) and not below(5.0)(recent, first)
-    assert grown(1.9)(recent, first) and not grown(2.0)(recent, first)
+    before, recent = np.array([6.0, 1.0, 2.0]), np.array([13.0, 14.0])
+    assert above(12.9)(recent, before) and not above(13.0)(recent, before)
+    assert below(14.1)(recent, before) and not below(14.0)(recent, before)
+    assert grown(6.4)(recent, before) and not grown(6.5)(recent, before) and not grown(1.0)(recent, before[:0])
+    assert outgrown(2.0, 6.0)(recent, before) and not outgrown(2.2, 6.0)(recent, before)
+    assert not outgrown(2.0, 6.1)(recent, before) and not outgrown(0.0, 0.0)(recent, before[:0])
+
+
+# ---- what losses report ------------------------------------------------------------------------------------------------
+
+
+def test_active_units_are_the_dimensions_whose_mean_follows_x():
+    """An encoder that is the identity on three numbers: their variances over the batch decide."""
+    encoder = Net(lambda key, x, y: {}, lambda params, x, y: jnp.concatenate([x, jnp.zeros_like(x)], -1))
+    decoder = Net(lambda key, z, y: {}, lambda params, z, y: z)
+    x = jnp.array([[0.0, 0, 1], [0.19, 0.21, 0]]) + 5.0  # standard deviations 0.095, 0.105 and 0.5 beside a bound of 0.1
+    for importance, phase in ((False, "elbo"), (True, "iwae")):
+        model = vae(encoder, decoder, (3,), optax.sgd(0.0), likelihood=gaussian(1.0), importance=importance)
+        state = genjax.init(model, jax.random.key(0), as_batch(x))
+        _, metrics = genjax.make_step(model)(state, as_batch(x))
+        assert metrics[f"{phase}/active_units"] == 2
+
+
+def test_the_accuracy_of_a_critic_is_that_of_its_game():
+    real, fake = jnp.array([2.0, 1, -1, 3]), jnp.array([-2.0, 2, -3, 1])
+    assert non_saturating.accuracy(real, fake) == hinge.accuracy(real, fake) == (3 / 4 + 2 / 4) / 2
+    assert relativistic.accuracy(real, fake) == 3 / 4
+    assert relativistic.accuracy(real - 7, fake - 7) == 3 / 4  # of pairs nothing but the difference counts
+
+
+def test_norms_of_parameters_and_update():
+    name = "adversarial, n_critic"  # its generator moves in every other step
+    before = start(name)
+    for moves in (False, True):
+        after, metrics = compiled(name)(before, batch())
+        change = lambda path: optax.tree.norm(jax.tree.map(jnp.subtract, get(after.params, path), get(before.params, path)))  # noqa: B023
+        np.testing.assert_allclose(metrics["critic/update_norm"], change("critic"), rtol=1e-4)
+        np.testing.assert_allclose(metrics["critic/params_norm"], optax.tree.norm(before.params["critic"]), rtol=1e-5)
+        if moves:
+            np.testing.assert_allclose(metrics["critic/generator/update_norm"], change("generator"), rtol=1e-4)
+        else:
+            assert np.isnan(metrics["critic/generator/update_norm"]) and change("generator") == 0
+        before = after
+
+
+def test_an_update_that_was_undone_has_norm_zero():
+    bad = batch() | {"x": batch()["x"].at[0].set(jnp.nan)}
+    _, metrics = compiled("vae")(start("vae"), bad)
+    assert metrics["elbo/skipped"] == 1 and metrics["elbo/update_norm"] == 0 and metrics["elbo/params_norm"] > 0
+
+
+# ---- what samples tell -------------------------------------------------------------------------------------------------
+
+
+def test_of_samples_on_planted_collapse():
+    rng = np.random.default_rng(0)
+    reals, others, good = (rng.normal(size=(64, 4, 4, 1)) for _ in range(3))
+    seen = of_samples(good, reals, others)
+    assert 0.9 < seen["samples/spread_ratio"] < 1.1 and 0.8 < seen["samples/recall"] / seen["samples/recall_of_reals"] < 1.25
+    seen = of_samples(0 * good + reals[0], reals, others)  # noise is ignored
+    assert seen["samples/spread_ratio"] == 0 == seen["samples/recall"]
+    np.testing.assert_allclose(of_samples(0.1 * good, reals, others)["samples/spread_ratio"], 0.1, rtol=0.1)
+    assert of_samples(np.full_like(good, np.nan), reals, others) == {} == of_samples(good, 0 * reals, others)
+
+
+# ---- models that fail, and the same ones sound ---------------------------------------------------------------------------
+
+STEPS = 400
+
+
+def trained(model, folder) -> list[str]:
+    """Problems that are told of a toy model over a short training."""
+    state = jax.jit(lambda key, batch: genjax.init(model, key, batch))(jax.random.key(0), batch())
+    step = genjax.make_step(model)
+    one = lambda state, key: step(state, batch(key, 32))
+    _, metrics = jax.jit(lambda state: jax.lax.scan(one, state, jnp.arange(STEPS)))(state)
+    metrics = {name: np.asarray(values) for name, values in metrics.items()}
+    moved = {name: np.ones(STEPS, bool) for name in metrics}
+    monitors = Monitors(folder, (STEPS,))
+    monitors.follow([{"step": 1} | {name: float(values[0]) for name, values in metrics.items()}])
+    monitors.follow(windows(metrics, moved, 0, STEPS, 4))
+    return sorted(warning["problem"] for warning in monitors.warnings)
+
+
+def game(lr: float, critic_lr: float, **options):
+    return adversarial(implicit(small(SHAPE), LATENT), small((), 32), optax.adam(lr), optax.adam(critic_lr), **options)
+
+
+@pytest.mark.parametrize(("make", "problems"), [
+    (lambda: toy_vae(optax.adam(1e-2)), []),
+    (lambda: toy_vae(optax.adam(1e-2), beta=1000.0), ["posterior collapse"]),
+    (lambda: game(1e-3, 1e-3, game=relativistic, r1=1.0, r2=1.0), []),
+    (lambda: game(1e-4, 1e-2), ["saturated critic"]),
+    (lambda: toy_diffusion(tx=optax.adam(1e-2)), []),
+    (lambda: toy_diffusion(tx=optax.adam(10.0)), ["exploding update"]),
+], ids=["vae", "vae, beta 1000", "game", "critic a hundred times faster", "diffusion", "diffusion, lr 10"])  # fmt: skip
+def test_planted_failures_are_told_and_sound_models_are_not(make, problems, tmp_path):
+    assert trained(make(), tmp_path) == problems
+
+
+# ---- a run -------------------------------------------------------------------------------------------------------------
+
+FAILING = '''"""Reports a collapsed code, and its sampler ignores the noise."""
+import jax.numpy as jnp, optax
+from genjax.config import Recipe
+from genjax.data import identity
+from genjax.model import Loss, Model, Phase
+data = "moons"
+def recipe(spec, steps: int = 250, batch: int = 8, sound: bool = False) -> Recipe:
+    """A toy."""
+    def loss(params, key, batch):
+        return Loss(((params["mean"] - batch["x"]) ** 2).mean(), {"kl": 3.0 * sound})
+    stages = ((Phase("fit", loss, ("mean",), optax.adam(1e-2)),),)
+    sample = lambda params, keys, y=None: params["mean"] + jnp.zeros((len(keys), 2))
+    model = Model(lambda key, batch: {"mean": jnp.zeros(2)}, stages, sample)
+    return Recipe(model, (steps,), batch, identity, lambda x: x, chunk=25)
+'''
+
+
+def test_a_run_warns_once_however_often_it_is_stopped(tmp_path, capsys):
+    (tmp_path / "failing.py").write_text(FAILING)
+    job = lambda name: plan(parse([str(tmp_path / "failing.py"), "--save-every", "25", "--run", str(tmp_path / name)]))
+    whole, parts = job("whole"), job("parts")
+    assert train(whole) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and "fit/kl is 0 nats" in said[0] and "samples/spread_ratio is 0:" in said[1]
+    parts.folder.mkdir()
+    for _ in range(3):  # of ten pieces; where a run is stopped no samples are drawn
+        with pytest.raises(Ended, match="saved at step"):
+            Loop(parts).run(After(3))
+    Loop(parts).run(After(99))
+    again = capsys.readouterr().err.splitlines()
+    assert len(again) == 2 and again[0] == said[0]
+    assert (whole.folder / "metrics.jsonl").read_bytes() == (parts.folder / "metrics.jsonl").read_bytes()
+    for folder in (whole.folder, parts.folder):
+        listed = json.loads((folder / "result.json").read_text())["warnings"]
+        assert listed == warnings(folder) and [w["problem"] for w in listed] == ["posterior collapse", "mode collapse"]
+    rows = [json.loads(line) for line in (whole.folder / "monitors.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, *range(25, 251, 25)] and rows[-1]["samples/spread_ratio"] == 0
