@@ -127,8 +127,11 @@ class Walk:
 
     def scan(self, equation: JaxprEqn, given: list[Held], times: float) -> list[Held]:
         """A loop of known length; each turn sees its share of an array that is scanned over."""
-        length, body = equation.params["length"], equation.params["jaxpr"].jaxpr
-        first, last = equation.params["num_consts"], equation.params["num_consts"] + equation.params["num_carry"]
+        length, body = equation.params["length"], opened(equation.params["jaxpr"])
+        kept = lambda outer, inner: sum(a.aval.ndim == b.aval.ndim for a, b in zip(outer, inner, strict=True))
+        carried = kept(equation.outvars, body.outvars)  # what is scanned over, or stacked, has an axis more outside
+        last = kept(equation.invars, body.invars)
+        first = last - carried
         rows = [scaled(held, 1 / max(length, 1)) for held in given[last:]]
         carry = self.settled(body, given[:first], given[first:last], rows)
         out = self.through(body, [*given[:first], *carry, *rows], times * length)
@@ -146,7 +149,7 @@ class Walk:
         """Branches: for each array the one that uses it most."""
         walks, outs = [Walk() for _ in equation.params["branches"]], []
         for walk, branch in zip(walks, equation.params["branches"], strict=True):
-            outs.append(walk.through(branch.jaxpr, given[1:], times))
+            outs.append(walk.through(opened(branch), given[1:], times))
             self.at_least |= walk.at_least
         for number in set().union(*(walk.products for walk in walks)):
             most = max(walk.products.get(number, 0.0) for walk in walks)
@@ -156,7 +159,7 @@ class Walk:
     def loop(self, equation: JaxprEqn, given: list[Held], times: float) -> list[Held]:
         """A loop whose length the data decide: its body counts once."""
         first = equation.params["cond_nconsts"]
-        last, body, before = first + equation.params["body_nconsts"], equation.params["body_jaxpr"].jaxpr, dict(self.products)
+        last, body, before = first + equation.params["body_nconsts"], opened(equation.params["body_jaxpr"]), dict(self.products)
         carry = self.settled(body, given[first:last], given[last:], [])
         self.through(body, [*given[first:last], *carry], times)
         self.at_least |= self.products != before
@@ -166,11 +169,15 @@ class Walk:
 def inner_program(equation: JaxprEqn) -> Jaxpr | None:
     """The program that an equation calls with its own inputs, as jit, remat and custom derivatives do."""
     for name in ("jaxpr", "call_jaxpr"):
-        found = equation.params.get(name)
-        found = getattr(found, "jaxpr", found)
+        found = opened(equation.params.get(name))
         if isinstance(found, Jaxpr) and len(found.invars) == len(equation.invars):
             return found
     return None
+
+
+def opened(program: Any) -> Any:
+    """A program without the values of its constants, which some versions of JAX keep apart and some do not."""
+    return getattr(program, "jaxpr", program)
 
 
 # ---- what a value is made of -----------------------------------------------------------------------------------------
