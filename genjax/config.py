@@ -189,7 +189,8 @@ def split_path(arguments: Sequence[str]) -> tuple[Path, list[str]]:
 
 
 def split_run(arguments: Sequence[str], options: type) -> tuple[Path, list[str]]:
-    """(folder of a run, the other arguments)."""
+    """(folder of a run, the other arguments); a mistyped option is told first, for its value looks like a second folder."""
+    refuse_names(arguments, flags(options))
     found = positional(arguments, options)
     if len(found) != 1 and not {"-h", "--help"} & set(arguments):
         raise ValueError("give the folder of one run, like runs/x" + ("; this is more than one" if found else ""))

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from genjax.config import Recipe, flags, one_line, parse_into, refuse_names, split_run, use_compilation_cache
+from genjax.config import Recipe, one_line, parse_into, split_run, use_compilation_cache
 from genjax.data import Dataset, identity, load, spec_from
 from genjax.folder import read_json
 from genjax.metrics import against
@@ -65,7 +65,6 @@ class Options:
 def main(arguments: list[str]) -> int:
     """The command line; returns the exit code."""
     with one_line(debug="--debug" in arguments):
-        refuse_names(arguments, flags(Options))
         folder, rest = split_run(arguments, Options)
         options = parse_into({"evaluate": Options}, rest, "python -m genjax.evaluate runs/x", __doc__)["evaluate"]
         wanted = tuple(options.metrics.replace(" ", "").split(",")) if options.metrics else None

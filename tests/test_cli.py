@@ -352,6 +352,7 @@ def test_kill_stop_resume_and_sample_through_the_real_scripts(tmp_path):
 @pytest.mark.parametrize(("script", "arguments", "said"), [
     ("train.py", ["--lattent", "3"], "error: there is no --lattent; did you mean --latent? (--help lists all)"),
     ("sample.py", ["nowhere"], "error: nowhere is no run, it has no config.json"),
+    ("sample.py", ["runs/x", "--sedes", "0-3"], "error: there is no --sedes; did you mean --seeds?"),
 ])
 def test_errors_are_one_line_and_code_2(script, arguments, said):
     code, out, err = call(*arguments, script=script)
