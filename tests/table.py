@@ -8,14 +8,21 @@ import jax.numpy as jnp
 import optax
 
 import genjax
+from genjax.bijections import chain, checkerboard, coupling, logit
 from genjax.densities import discretized_logistic, gaussian
+from genjax.families.autoregressive import autoregressive
 from genjax.families.diffusion import diffusion
+from genjax.families.flow import dequantized, flow
 from genjax.families.gan import hinge, implicit, relativistic
 from genjax.families.vae import vae
+from genjax.families.vq import vq
+from genjax.heads import categorical
 from genjax.hybrids.adversarial import adversarial, reconstructions
 from genjax.hybrids.latent import latent
 from genjax.model import Batch, Loss, Model, Phase, as_batch, example_keys, normal, stream
-from genjax.nets import mlp
+from genjax.nets import gpt, mlp, pixelcnn
+from genjax.quantizers import codebook
+from genjax.splines import affine
 
 SHAPE, LATENT, CLASSES, BATCH = (4, 4, 1), (3,), 3, 8
 
@@ -42,6 +49,29 @@ def toy_diffusion(shape=SHAPE, tx=None, **options) -> Model:
 
 def vae_gan(tx=None) -> Model:
     return adversarial(toy_vae(tx), small(()), tx or adam(), tx or adam(), sees=reconstructions(toy_vae()), game=hinge)
+
+
+def toy_bijection(shape=SHAPE):
+    return coupling(small((*shape[:-1], 2 * shape[-1])), affine(), checkerboard(shape))
+
+
+def toy_dequantized(tx=None) -> Model:
+    inner = flow(chain(logit(0.05), toy_bijection()), SHAPE, tx or adam())
+    return dequantized(inner, SHAPE, 2, tx or adam(), toy_bijection())
+
+
+def toy_pixels(tx=None, **options) -> Model:
+    net = pixelcnn(2, width=4, depth=2, window=3, first=3)
+    return autoregressive(net, SHAPE, categorical(2), tx or adam(), **options)
+
+
+def toy_vq(tx=None) -> Model:
+    return vq(small((4, 2)), small(SHAPE), codebook(6, 0.9, rounds=1, dead=0.0), (4, 2), tx or adam(), decay=0.9)
+
+
+def toy_codes(tx=None) -> Model:
+    net = gpt(6, 6, 4, width=8, depth=2, heads=2)
+    return autoregressive(net, (4,), categorical(6, grid=False), tx or adam())
 
 
 def chains(tx=None) -> Model:
@@ -74,12 +104,21 @@ TABLE: dict[str, Callable[..., Model]] = {
     "latent(vae, adversarial(implicit))": lambda tx=None: latent(
         toy_vae(tx), adversarial(implicit(small(LATENT), LATENT), small(()), tx or adam(), tx or adam())
     ),
+    "flow": lambda tx=None: flow(toy_bijection(), SHAPE, tx or adam(), classes=CLASSES),
+    "dequantized flow": toy_dequantized,
+    "autoregressive": lambda tx=None: toy_pixels(tx, classes=CLASSES),
+    "vq": toy_vq,
+    "latent(vq, autoregressive)": lambda tx=None: latent(toy_vq(tx), toy_codes(tx), scaled=False),
     "memory": chains,
 }
 COVERS = {  # public constructor -> its rows
     "genjax.families.vae.vae": "vae",
     "genjax.families.gan.implicit": "implicit, adversarial",
     "genjax.families.diffusion.diffusion": "diffusion",
+    "genjax.families.flow.flow": "flow",
+    "genjax.families.flow.dequantized": "dequantized flow",
+    "genjax.families.autoregressive.autoregressive": "autoregressive",
+    "genjax.families.vq.vq": "vq",
     "genjax.hybrids.adversarial.adversarial": "adversarial(vae)",
     "genjax.hybrids.latent.latent": "latent(vae, diffusion)",
 }

@@ -30,11 +30,17 @@ def latent(autoencoder: Model, prior: Model, *, scaled: bool = True, decay: floa
         return jax.lax.stop_gradient(encode(params["autoencoder"], stream(key, "codes"), batch))
 
     def scale(params: Params) -> jax.Array:
-        return jnp.sqrt(params["scale"]) if scaled else 1
+        return jnp.sqrt(params["scale"])
+
+    def unit(params: Params, key: jax.Array, batch: Batch) -> jax.Array:
+        z = codes(params, key, batch)
+        return z / scale(params) if scaled else z
+
+    def back(params: Params, z: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        return decode(params["autoencoder"], z * scale(params) if scaled else z, y)
 
     def on_codes(params: Params, key: jax.Array, batch: Batch) -> Batch:
-        z = codes(params, key, batch)
-        return batch | {"x": z / scale(params) if scaled else z}
+        return batch | {"x": unit(params, key, batch)}
 
     def init(key: jax.Array, batch: Batch) -> Params:
         params = {"autoencoder": autoencoder.init(stream(key, "autoencoder"), batch)}
@@ -50,7 +56,7 @@ def latent(autoencoder: Model, prior: Model, *, scaled: bool = True, decay: floa
         return Loss(0.5 * (params["scale"] - target) ** 2, {"scale": scale(params)})
 
     def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
-        return decode(params["autoencoder"], prior.sample(params["prior"], keys, y) * scale(params), y)
+        return back(params, prior.sample(params["prior"], keys, y), y)
 
     following = (Phase("scale", follow, ("scale",), optax.sgd(1 - decay)),) if scaled else ()
     first = tuple(tuple(under("autoencoder", phase) for phase in stage) for stage in autoencoder.stages)
@@ -60,6 +66,6 @@ def latent(autoencoder: Model, prior: Model, *, scaled: bool = True, decay: floa
         (*first, *second),
         sample,
         tuple(f"prior/{path}" for path in prior.generates),
-        encode=lambda params, key, batch: codes(params, key, batch) / scale(params),
-        decode=lambda params, z, y=None: decode(params["autoencoder"], z * scale(params), y),
+        encode=unit,
+        decode=back,
     )

@@ -2,8 +2,23 @@
 
 from genjax.nets.base import Net, as_net
 from genjax.nets.conv import conv_critic, conv_decoder, conv_encoder
+from genjax.nets.made import made
 from genjax.nets.mlp import mlp
+from genjax.nets.pixelcnn import pixelcnn
 from genjax.nets.time import timed_mlp
+from genjax.nets.transformer import gpt
 from genjax.nets.unet import unet
 
-__all__ = ["Net", "as_net", "conv_critic", "conv_decoder", "conv_encoder", "mlp", "timed_mlp", "unet"]
+__all__ = [
+    "Net",
+    "as_net",
+    "conv_critic",
+    "conv_decoder",
+    "conv_encoder",
+    "gpt",
+    "made",
+    "mlp",
+    "pixelcnn",
+    "timed_mlp",
+    "unet",
+]

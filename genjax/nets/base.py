@@ -8,11 +8,19 @@ import jax
 import jax.numpy as jnp
 
 
+class Walk(NamedTuple):
+    """A causal network one place at a time, keeping what it needs of the places before."""
+
+    start: Callable[..., Any]  # (params, examples, places, *conditions) -> state before the first place
+    step: Callable[..., tuple[Any, jax.Array]]  # (params, state, place, x at the place before) -> state, output at the place
+
+
 class Net(NamedTuple):
     """A network: parameters are a plain nested dict, inputs are arrays whose first axis is the example."""
 
     init: Callable[..., Any]  # (key, *inputs) -> params
     apply: Callable[..., jax.Array]  # (params, *inputs) -> output
+    walk: Walk | None = None  # causal networks that can say the same place by place
 
 
 def as_net(module: nn.Module) -> Net:

@@ -1,0 +1,97 @@
+"""Autoregressive models: one place after the other, in the order of the arrays (raster order, R before G before B).
+
+    log p(x) = sum_i log p(x_i | x_1 .. x_{i-1}, y),      exact                                                  (1)
+
+MADE (1502.03509), gated PixelCNN (1606.05328), PixelCNN++ (1701.05517), ImageGPT and GPT differ in the network and the head.
+A network that can keep what it knows of the places before (`Net.walk`) samples in one pass over them; any other
+recomputes all places for each. Both draw the same sample from the same key.
+"""
+
+from collections.abc import Sequence
+from math import prod
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from genjax.densities import flat_sum
+from genjax.heads import Head
+from genjax.model import Batch, Loss, Model, Params, Phase, stream
+from genjax.nets import Net
+
+
+def autoregressive(
+    net: Net,
+    shape: Sequence[int],
+    head: Head,
+    tx: optax.GradientTransformation,
+    *,
+    classes: int = 0,
+    cached: bool = True,
+) -> Model:
+    """An autoregressive model with the branch `net`.
+
+    Args:
+      net: (x, y) -> theta (B, *places, head.parts), that of a place from the places before it alone; x is what `head.start`
+        makes of a batch. `Net.walk`, where it has one, serves sampling.
+      shape: of one example: its axes are the places, all but the last one for a head of pixels.
+      head: distribution of one place.
+      tx: optimizer.
+      classes: condition on labels 0 .. classes - 1, which the network sees one-hot; 0 for none.
+      cached: sample by `Net.walk`; False recomputes, to compare.
+    """
+    shape = tuple(shape)
+    places = shape[:-1] if head.pixel else shape
+    count = prod(places)
+    held = shape[len(places) :]  # axes of one place
+
+    def condition(y):
+        return None if not classes else jax.nn.one_hot(y, classes)
+
+    def init(key: jax.Array, batch: Batch) -> Params:
+        x = head.start(batch["x"])
+        params = {"net": net.init(stream(key, "net"), x, condition(batch.get("y")))}
+        got = jax.eval_shape(net.apply, params["net"], x, condition(batch.get("y"))).shape[1:]
+        if got != (*places, head.parts):
+            raise ValueError(f"the network gives {got} for one example, but this head needs {(*places, head.parts)}")
+        return params
+
+    def log_prob(params: Params, batch: Batch) -> jax.Array:
+        x = head.start(batch["x"])
+        theta = net.apply(params["net"], x, condition(batch.get("y")))
+        return flat_sum(head.log_prob(theta, x))  # 1
+
+    def loss(params: Params, key: jax.Array, batch: Batch) -> Loss:
+        value = -log_prob(params, batch).mean()
+        return Loss(value, {"nats_per_place": value / count})
+
+    def draws(keys: jax.Array, place: jax.Array, theta: jax.Array) -> jax.Array:
+        """(B, *held) from theta (B, parts)."""
+        return jax.vmap(lambda key, theta: head.draw(jax.random.fold_in(key, place), theta))(keys, theta)
+
+    def walked(params: Params, keys: jax.Array, y: jax.Array | None) -> jax.Array:
+        def one(carry, place):
+            state, before = carry
+            state, theta = net.walk.step(params["net"], state, place, before)
+            x = draws(keys, place, theta)
+            return (state, x), x
+
+        state = net.walk.start(params["net"], len(keys), places, condition(y))
+        _, x = jax.lax.scan(one, (state, empty(len(keys))[:, 0]), jnp.arange(count))
+        return x.swapaxes(0, 1)
+
+    def recomputed(params: Params, keys: jax.Array, y: jax.Array | None) -> jax.Array:
+        def one(x, place):
+            theta = net.apply(params["net"], x.reshape(-1, *shape), condition(y)).reshape(-1, count, head.parts)
+            return x.at[:, place].set(draws(keys, place, theta[:, place])), None
+
+        return jax.lax.scan(one, empty(len(keys)), jnp.arange(count))[0]
+
+    def empty(size: int) -> jax.Array:
+        return jnp.zeros((size, count, *held), jax.eval_shape(head.start, jax.ShapeDtypeStruct((1,), jnp.float32)).dtype)
+
+    def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        x = (walked if cached and net.walk else recomputed)(params, keys, y)
+        return head.finish(x.reshape(-1, *shape))
+
+    return Model(init, ((Phase("likelihood", loss, ("net",), tx),),), sample, ("net",), log_prob=log_prob)

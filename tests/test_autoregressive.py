@@ -1,0 +1,156 @@
+"""Autoregressive models: blind to what comes later, probabilities that sum to one, samples that follow them, cached or not."""
+
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from genjax.families.autoregressive import autoregressive
+from genjax.heads import categorical, likeliest, logistics
+from genjax.model import as_batch
+from genjax.nets import gpt, made, pixelcnn
+
+TX = optax.adam(1e-3)
+SMALL = dict(width=8, depth=2, window=3, first=3)
+
+# name -> (network, shape of x, levels of its tokens)
+NETS = {
+    "made": (made((16,), 3, levels=3), (2, 2), 3),
+    "gpt": (gpt(3, 3, 4, width=8, depth=2, heads=2), (4,), 3),
+    "gpt, learned places": (gpt(3, 3, 4, width=8, depth=2, heads=2, rotary=False, remat=True), (2, 2), 3),
+    "pixelcnn": (pixelcnn(3, levels=3, **SMALL), (3, 2, 1), 3),
+}
+each = pytest.mark.parametrize("name", NETS)
+
+
+def built(name, classes=0, **options):
+    net, shape, levels = NETS[name]
+    model = autoregressive(net, shape, categorical(levels, grid=False), TX, classes=classes, **options)
+    x = jax.random.randint(jax.random.key(0), (4, *shape), 0, levels)
+    params = jax.jit(model.init)(jax.random.key(1), as_batch(x, jnp.arange(4) % 2))
+    return model, jax.tree.map(lambda a: a + 0.3 * jax.random.normal(jax.random.key(2), a.shape), params)
+
+
+def all_states(shape, levels):
+    return jnp.asarray(list(product(range(levels), repeat=int(np.prod(shape))))).reshape(-1, *shape)
+
+
+@each
+def test_a_place_sees_what_comes_before_and_nothing_else(name):
+    net, shape, levels = NETS[name]
+    _, params = built(name)
+    x = np.asarray(jax.random.randint(jax.random.key(3), (1, *shape), 0, levels))
+    count = x.size
+    changed = np.repeat(x.reshape(1, -1), count, axis=0)
+    changed[np.arange(count), np.arange(count)] = (changed[np.arange(count), np.arange(count)] + 1) % levels  # row j: place j
+    theta = jax.jit(net.apply)(params["net"], jnp.concatenate([x, changed.reshape(count, *shape)]))
+    moved = np.abs(np.asarray(theta[1:] - theta[:1])).reshape(count, count, -1).max(-1) > 0
+    assert (moved == (np.arange(count)[:, None] < np.arange(count)[None])).all()
+
+
+@each
+def test_probabilities_of_all_states_sum_to_one(name):
+    _, shape, levels = NETS[name]
+    model, params = built(name)
+    log_p = jax.jit(model.log_prob)(params, as_batch(all_states(shape, levels)))
+    assert abs(np.exp(np.asarray(log_p, np.float64)).sum() - 1) < 1e-5
+    assert np.std(log_p) > 0.1
+
+
+@each
+def test_cached_samples_are_the_naive_ones(name):
+    if NETS[name][0].walk is None:
+        assert name == "made"
+        return
+    keys, y = jax.random.split(jax.random.key(4), 16), jnp.arange(16) % 2
+    fast, params = built(name, classes=2)
+    slow, _ = built(name, classes=2, cached=False)
+    np.testing.assert_array_equal(jax.jit(fast.sample)(params, keys, y), jax.jit(slow.sample)(params, keys, y))
+
+
+def test_samples_follow_the_probabilities():
+    model, params = built("gpt")
+    x = np.asarray(jax.jit(model.sample)(params, jax.random.split(jax.random.key(5), 20_000)))
+    seen = np.bincount(x @ 3 ** np.arange(3, -1, -1), minlength=81) / len(x)
+    p = np.exp(jax.jit(model.log_prob)(params, as_batch(all_states((4,), 3))))
+    assert (np.abs(seen - p) < 5 * np.sqrt(p * (1 - p) / len(x)) + 1e-4).all()
+
+
+def test_a_prefix_is_seen_by_all_places_and_by_the_walk():
+    net = gpt(3, 3, 6, width=8, depth=1, heads=1, prefix_levels=5)
+    tokens, prefix = jnp.zeros((2, 4), jnp.int32), jnp.asarray([[1, 4], [1, 3]])
+    params = jax.jit(net.init)(jax.random.key(0), tokens, prefix)
+    theta = net.apply(params, tokens, prefix)
+    assert (jnp.abs(theta[0] - theta[1]).max(-1) > 0).all()
+    state, walked = net.walk.start(params, 2, (4,), prefix), []
+    for place in range(4):
+        state, out = net.walk.step(params, state, place, tokens[:, 0])
+        walked.append(out)
+    np.testing.assert_allclose(jnp.stack(walked, 1), theta, atol=1e-6)
+
+
+# ---- heads ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_logistics_sum_to_one_and_draw_what_they_say(channels):
+    """The sum over all colours holds only if each channel's mean looks at channels before it alone."""
+    head = logistics(4, channels, mixtures=2)
+    theta = 1.5 * jax.random.normal(jax.random.key(0), (head.parts,))
+    x = head.start(all_states((channels,), 4) / 3)
+    p = np.exp(jax.jit(head.log_prob)(jnp.broadcast_to(theta, (len(x), head.parts)), x), dtype=np.float64)
+    assert abs(p.sum() - 1) < 1e-5
+    drawn = head.finish(jax.jit(jax.vmap(head.draw, (0, None)))(jax.random.split(jax.random.key(1), 20_000), theta))
+    levels = np.rint(np.asarray(drawn) * 3).astype(int)
+    np.testing.assert_allclose(drawn, levels / 3, atol=1e-6)
+    seen = np.bincount(levels @ 4 ** np.arange(channels - 1, -1, -1), minlength=len(p)) / 20_000
+    assert (np.abs(seen - p) < 5 * np.sqrt(p * (1 - p) / 20_000) + 2e-4).all()
+
+
+def test_pixel_head_on_an_image_network():
+    head = logistics(4, 3, 2)
+    net = pixelcnn(head.parts, channels=3, **SMALL)
+    model = autoregressive(net, (3, 3, 3), head, TX)
+    x = jax.random.randint(jax.random.key(0), (2, 3, 3, 3), 0, 4) / 3
+    params = jax.jit(model.init)(jax.random.key(1), as_batch(x))
+    jacobian = np.abs(jax.jit(jax.jacobian(lambda x: net.apply(params["net"], x[None])[0].sum(-1)))(x[0])).sum(-1).reshape(9, 9)
+    assert ((jacobian > 0) == np.tril(np.ones((9, 9)), -1)).all()
+    keys = jax.random.split(jax.random.key(2), 8)
+    naive = autoregressive(net, (3, 3, 3), head, TX, cached=False)
+    np.testing.assert_allclose(jax.jit(model.sample)(params, keys), jax.jit(naive.sample)(params, keys), atol=1e-6)
+
+
+def test_likeliest_keeps_the_top_k_and_the_nucleus():
+    logits = jnp.log(jnp.asarray([0.1, 0.5, 0.25, 0.15]))
+    kept = lambda **how: np.flatnonzero(np.isfinite(likeliest(logits, **how))).tolist()
+    assert kept(top_k=2) == [1, 2]
+    assert kept(top_p=0.5) == [1]
+    assert kept(top_p=0.51) == [1, 2]
+    assert kept(top_p=0.95) == [0, 1, 2, 3]
+    assert kept() == [0, 1, 2, 3]
+
+
+def test_low_temperature_takes_the_likeliest():
+    head = categorical(4, temperature=1e-3)
+    logits = jnp.asarray([0.0, 0.3, 0.2, 0.1])
+    assert (jax.vmap(head.draw, (0, None))(jax.random.split(jax.random.key(0), 50), logits) == 1).all()
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(ValueError, match=r"gives \(2, 2, 3\) .* needs \(2, 2, 4\)"):
+        model = autoregressive(NETS["made"][0], (2, 2), categorical(4, grid=False), TX)
+        model.init(jax.random.key(0), as_batch(jnp.zeros((1, 2, 2), jnp.int32)))
+    with pytest.raises(ValueError, match=r"take 7 slots, but context=6"):
+        net = gpt(3, 3, 6, width=8, depth=1, heads=1, prefix_levels=5)
+        net.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32), jnp.zeros((1, 3), jnp.int32))
+    with pytest.raises(ValueError, match="set prefix_levels"):
+        NETS["gpt"][0].init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32), jnp.zeros((1, 3), jnp.int32))
+    with pytest.raises(ValueError, match=r"top_k of 0 \.\. 3"):
+        categorical(3, top_k=4)
+    with pytest.raises(ValueError, match="must divide over 3 heads"):
+        gpt(3, 3, 4, width=8, heads=3)
+    with pytest.raises(ValueError, match="must be odd"):
+        pixelcnn(3, window=4)
