@@ -8,8 +8,8 @@
 Networks and data are the paper's: latent 50, two hidden layers of 200 tanh units either way, a fresh binarization of every
 minibatch. The schedule is shorter than its 3280 epochs: Adam with a cosine from --lr to 0, and the running average of the
 parameters is what is scored, once, at the end; nothing is chosen on the test set. What a short schedule lacks is updates, so
-batches stay small. At their noise a rate of 1e-3 holds the bound 10 nats above where annealing then takes it (87.91 nats after 500
-epochs); the paper's is below 3e-4 after 40 epochs, so the peak is 4e-4 here. Interrupted runs go on where they stopped.
+batches stay small. At their noise a rate of 1e-3 holds the bound 10 nats above where annealing then takes it (87.91 nats after
+500 epochs); the paper's is below 3e-4 after 40 epochs, so the peak is 4e-4 here. Interrupted runs go on where they stopped.
 The paper's own schedule, three seeds in one program, is a job of `benchmarks.pending`.
 """
 

@@ -1,10 +1,16 @@
-"""RESULTS.md from results/*.json: python -m benchmarks.report. Nothing in it is typed by hand."""
+"""RESULTS.md, and the README's table, from results/: python -m benchmarks.report. Nothing in them is typed by hand.
+
+    results/NAME.json              rows of `benchmarks.record`
+    results/comparisons/NAME.json  what `python -m genjax.compare` wrote as comparison.json
+"""
 
 import json
+import re
 from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.record import ROOT
+from genjax.compare.tables import markdown
 
 HEAD = """# Results
 
@@ -15,9 +21,29 @@ COLUMNS = ("what", "measured", "value", "asked for", "", "reference", "seeds", "
 
 
 def main() -> None:
-    """Write RESULTS.md."""
-    files = sorted((ROOT / "results").glob("*.json"))
-    (ROOT / "RESULTS.md").write_text("\n".join([HEAD, *(table(json.loads(path.read_text())) for path in files)]))
+    """Write RESULTS.md and the part of the README between its marks."""
+    read = lambda pattern: {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "results").glob(pattern))}
+    comparisons = {name: markdown(result) for name, result in read("comparisons/*.json").items()}
+    parts = [HEAD, *map(table, read("*.json").values()), *(f"## Comparison: {n}\n\n{text}" for n, text in comparisons.items())]
+    (ROOT / "RESULTS.md").write_text("\n".join(parts))
+    readme = ROOT / "README.md"
+    readme.write_text(marked(readme.read_text(), {name: summary(text) for name, text in comparisons.items()}))
+
+
+def summary(text: str) -> str:
+    """Of a comparison's Markdown: what was compared, the first table, and how it was measured."""
+    first, quality, *_, measured = text.strip().split("\n\n")
+    return "\n\n".join([first, quality, measured])
+
+
+def marked(text: str, parts: dict[str, str]) -> str:
+    """The text with what stands between <!-- NAME --> and <!-- end --> replaced by the part of this name."""
+
+    def renewed(found: re.Match) -> str:
+        part = parts.get(found[1])
+        return found[0] if part is None else f"<!-- {found[1]} -->\n{part.strip()}\n<!-- end -->"
+
+    return re.sub(r"<!-- ([\w ]+) -->\n.*?<!-- end -->", renewed, text, flags=re.S)
 
 
 def table(result: dict[str, Any]) -> str:

@@ -106,6 +106,13 @@ WATCHES = (
         "it usually means a learning rate that is far too high: the first steps threw the weights off to where little can be "
         "learnt; begin anew with a tenth of it, or with a warm-up",
     ),
+    # Two codes used evenly: one bit a place, whatever the codebook's size.
+    Watch(
+        "dead codes", "perplexity", below(2.0),
+        "is {now:.2g}: the codes in use carry less than one bit a place",
+        "it usually means a collapsed codebook; lower the learning rate, let dead codes be revived sooner (`dead`), begin from "
+        "a larger batch, or take finite scalar quantization, which has no codebook",
+    ),
     # One of 64 samples' worth of spread; drawn from one mode of ten they would still show a half or more.
     Watch(
         "mode collapse", "spread_ratio", below(0.25),

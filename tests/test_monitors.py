@@ -47,9 +47,9 @@ def told(folder, rows, steps=(LENGTH,), at_once=3) -> list[dict]:
 # ---- the watches on series that are made up ----------------------------------------------------------------------------
 
 SOUND = {"accuracy": 0.7, "active_units": 5.0, "kl": 3.0, "grad_norm": 4.0, "update_norm": 0.1, "params_norm": 30.0,
-         "spread_ratio": 0.9, "recall": 0.4}  # fmt: skip
+         "perplexity": 40.0, "spread_ratio": 0.9, "recall": 0.4}  # fmt: skip
 BROKEN = {"accuracy": 0.995, "active_units": 0.2, "kl": 0.01, "grad_norm": 0.0, "update_norm": 20.0, "params_norm": 200.0,
-          "spread_ratio": 0.1, "recall": 0.01}  # fmt: skip
+          "perplexity": 1.1, "spread_ratio": 0.1, "recall": 0.01}  # fmt: skip
 BESIDE = {"params_norm": 30.0, "recall_of_reals": 0.8}
 
 

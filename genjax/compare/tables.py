@@ -30,7 +30,7 @@ DIVERSITY = {  # any other name that a result has stands after these, without a 
     "js": ("JS of bins", True),
     "agreement": ("Agreement with the label", False),
 }
-REFERENCES = {"floor": "real data: one half against the other", "self": "real data against itself"}
+REFERENCES = {"floor": "real data: one half against the other", "self": "held-out real data for samples"}
 
 
 class Summary(NamedTuple):
@@ -146,15 +146,18 @@ def metric(key: str) -> Column:
     return Column(title + {True: "\u00a0↓", False: "\u00a0↑", None: ""}[lower], lower, get, key)
 
 
-def likelihood(unit: str, title: str) -> Column:
-    """Negative log-likelihood, its convention in the cell: an exact value and a bound never compete."""
+def likelihood(unit: str, title: str, lower: bool | None) -> Column:
+    """Negative log-likelihood, its convention in the cell: an exact value and a bound never compete.
+
+    Nor do nats at all: a density depends on the scale of the data that each recipe makes. Bits/dim are of the stored values.
+    """
 
     def get(model: dict) -> Value | None:
         told = model.get("likelihood") or {}
         s = summary(told.get(unit))
         return s and Value(s, told.get("convention") or "convention not told")
 
-    return Column(f"{title}\u00a0↓", True, get)
+    return Column(title + ("\u00a0↓" if lower else ""), lower, get)
 
 
 def stability(of: int) -> Column:
@@ -170,7 +173,7 @@ def stability(of: int) -> Column:
 
 def quality(result: dict) -> list[Column]:
     """Columns of the first table: distances, neighbours, likelihood, stability."""
-    likelihoods = [likelihood("nats", "-log p(x), nats"), likelihood("bits", "-log p(x), bits/dim")]
+    likelihoods = [likelihood("nats", "-log p(x), nats", None), likelihood("bits", "-log p(x), bits/dim", True)]
     return [*map(metric, QUALITY), *likelihoods, stability(len(result["seeds"]))]
 
 
@@ -249,8 +252,15 @@ def _references(columns: Sequence[Column], result: dict) -> list[tuple[str, list
     for key, name in REFERENCES.items():
         scores = {c: s for c, column in enumerate(columns) if (s := summary((result.get(key) or {}).get(column.key)))}
         if scores:
-            rows.append((name, [Cell(number(*scores[c][:2])) if c in scores else Cell("") for c in range(len(columns))]))
+            cells = [Cell(number(*scores[c][:2])) if c in scores else Cell("") for c in range(len(columns))]
+            rows.append((name + _sizes(result, key, [columns[c].key for c in scores]), cells))
     return rows
+
+
+def _sizes(result: dict, key: str, metrics: Sequence[str]) -> str:
+    """How many rows were held against how many, where all metrics of a reference used the same: distances depend on it."""
+    found = {tuple(n) for metric in metrics if (n := (result.get("n") or {}).get(metric, {}).get(f"n_{key}"))}
+    return " (" + " and ".join(f"{n:,}" for n in found.pop()) + ")" if len(found) == 1 else ""
 
 
 def markdown(result: dict) -> str:

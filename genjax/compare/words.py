@@ -11,7 +11,7 @@ def how(result: dict) -> str:
     seeded = f"{len(seeds)} seeds each ({span(seeds)})" if len(seeds) > 1 else f"seed {seeds[0]}"
     return (
         f"{many} model{'s' * (many > 1)} on {result['data']}, matched by {result['match']}, {seeded}, "
-        f"{result['samples']:,} samples a seed; features: {features(result)}."
+        f"{result['samples']:,} samples a seed; features: {space(result)}."
     )
 
 
@@ -21,8 +21,15 @@ def span(seeds: Sequence[int]) -> str:
     return f"{seeds[0]}-{seeds[-1]}" if row else ", ".join(map(str, seeds))
 
 
+def space(result: dict) -> str:
+    """Name of the feature space, and how well its classifier does where it is one's."""
+    found = result["features"]
+    accuracy = (found.get("about") or {}).get("accuracy")
+    return found["name"] + (f", {accuracy:.1%} right on held-out data" if isinstance(accuracy, float) else "")
+
+
 def features(result: dict) -> str:
-    """Name of the feature space and what is known about it."""
+    """Name of the feature space and all that is known about it."""
     space = result["features"]
     about = told(space.get("about") or {})
     return space["name"] + (f" ({about})" if about else "")
