@@ -25,7 +25,7 @@ def three_steps(name: str, stage: int) -> dict[str, float]:
         state, metrics = compiled(name, stage)(state, batch(seed))
     seen = {key: float(value) for key, value in metrics.items() if key.endswith(("/loss", "/grad_norm"))}
     seen = {key: round(value, 6) for key, value in seen.items() if np.isfinite(value)}
-    norms = {"params": optax.tree.norm(state.params), "ema": optax.global_norm(state.ema)}
+    norms = {"params": optax.tree.norm(state.params), "ema": optax.tree.norm(state.ema)}
     return seen | {key: round(float(norm), 6) for key, norm in norms.items()}
 
 

@@ -50,8 +50,9 @@ def speed(model: Model, params: Params, *, labels: bool = False, repeats: int = 
     rates, seconds, memory = {}, 0.0, None
     for size in BATCHES:
         arguments = params, *inputs(size, labels)
+        fresh = lambda params, *given: model.sample(params, *given)  # `model.sample` itself may be compiled already
         began = time.perf_counter()
-        program = jax.jit(model.sample).lower(*arguments).compile()
+        program = jax.jit(fresh).lower(*arguments).compile()
         seconds, memory = time.perf_counter() - began, program.memory_analysis()
         rates[str(size)] = size / fastest(lambda run=program, given=arguments: run(*given), repeats)
     number, at_least = evaluations(model, params, labels)

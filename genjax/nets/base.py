@@ -32,6 +32,12 @@ def as_net(module: nn.Module) -> Net:
     return Net(init, lambda params, *inputs: module.apply({"params": params}, *inputs))
 
 
+def as_walking_net(module: nn.Module) -> Net:
+    """The same of a causal module that has methods `begin` and `step`, as `Walk` wants them."""
+    call = lambda method: lambda params, *inputs: module.apply({"params": params}, *inputs, method=method)
+    return as_net(module)._replace(walk=Walk(call("begin"), call("step")))
+
+
 def conditions(*given: jax.Array | None) -> jax.Array | None:
     """The conditions that are there, flattened and joined to (B, C), or None."""
     there = [c.reshape(c.shape[0], -1) for c in given if c is not None]

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from genjax.nets.base import Net, Walk
+from genjax.nets.base import Net, as_walking_net
 from genjax.nets.conv import conv
 
 
@@ -37,10 +37,7 @@ def pixelcnn(
     """
     if not window % 2 or not first % 2:
         raise ValueError(f"windows have a middle: window={window} and first={first} must be odd")
-    module = _PixelCNN(parts, width, depth, window, first, levels, channels)
-    call = lambda method: lambda params, *inputs: module.apply({"params": params}, *inputs, method=method)
-    init = lambda key, *inputs: jax.jit(module.init)(key, *inputs)["params"]
-    return Net(init, call("__call__"), Walk(call("begin"), call("step")))
+    return as_walking_net(_PixelCNN(parts, width, depth, window, first, levels, channels))
 
 
 class _PixelCNN(nn.Module):

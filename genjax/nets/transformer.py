@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nets.base import Net, Walk
+from genjax.nets.base import Net, as_walking_net
 
 
 def gpt(
@@ -50,10 +50,7 @@ def gpt(
         raise ValueError(
             f"width {width} must divide over {heads} heads" + (", each of even width for rotary" if rotary else "")
         )
-    module = _GPT(levels, parts, context, width, depth, heads, rotary, norm, bias, remat, prefix_levels)
-    call = lambda method: lambda params, *inputs: module.apply({"params": params}, *inputs, method=method)
-    init = lambda key, *inputs: jax.jit(module.init)(key, *inputs)["params"]
-    return Net(init, call("__call__"), Walk(call("begin"), call("step")))
+    return as_walking_net(_GPT(levels, parts, context, width, depth, heads, rotary, norm, bias, remat, prefix_levels))
 
 
 class _GPT(nn.Module):
