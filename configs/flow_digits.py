@@ -1,4 +1,4 @@
-"""Digits of 8 x 8 pixels from a normalizing flow: exact likelihood; no GPU needed.
+"""Digits of 8 x 8 pixels from a normalizing flow: exact likelihood, legible, greyer than the data; minutes on a CPU.
 
 Spline couplings (1906.04032) of dequantized pixels
 """
@@ -18,9 +18,9 @@ data = "digits"
 
 def recipe(
     spec: Spec,
-    layers: int = 8,
+    layers: int = 6,
     width: int = 128,
-    steps: int = 5000,
+    steps: int = 3000,
     batch: int = 128,
     lr: Positive = 1e-3,
     temperature: Positive = 0.8,

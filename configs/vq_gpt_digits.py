@@ -1,4 +1,4 @@
-"""Digits of 8 x 8 pixels from a VQ autoencoder and a transformer of its codes; no GPU needed.
+"""Digits of 8 x 8 pixels from a VQ autoencoder and a transformer of its codes: crisp, mostly legible; 2 min on a CPU.
 
 latent(vq, autoregressive)
 """
@@ -23,7 +23,7 @@ def recipe(
     places: int = 8,
     channels: int = 8,
     width: int = 256,
-    steps: tuple[int, int] = (4000, 4000),
+    steps: tuple[int, int] = (4000, 1500),
     batch: int = 128,
     lr: Positive = 1e-3,
 ) -> Recipe:
