@@ -93,10 +93,11 @@ WATCHES = (
     ),
     # Adam at a usual rate moves weights by 1 % of their norm at first, by less soon after, and in 20,000 steps of a recipe they
     # grow to twice their norm at most. At a hundred times that rate the first steps throw them off, and then they hardly move.
+    # Both norms are of a piece of steps, see `genjax.pieces.norms`.
     # A few numbers of a small norm, unlike a network's, may have to travel far to where the data are.
     Watch(
         "exploding update", "update_norm", above(0.1),
-        "is {now:.2g} of the norm of the parameters that it moves, in every step",
+        "is {now:.2g} of the norm of the parameters that it moves, step after step",
         "it usually means a learning rate that is far too high, so that each step undoes the ones before; lower it tenfold",
         over="params_norm",
     ),

@@ -5,7 +5,7 @@ step. So a run that was stopped at the end of any piece goes on through the same
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from genjax.config import Recipe
 from genjax.data import feed, fetch, row_block, rows
 from genjax.job import ON_DEVICE, Job, abstract_state, data_bytes
-from genjax.model import Batch, stream
+from genjax.model import Batch, Params, Phase, pick, stream
 from genjax.parallel import data_mesh, pmapped, shardings
 from genjax.step import State, init, make_step, next_stage
 
@@ -36,10 +37,11 @@ class Piece(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a piece showed; each array has a leading axis of steps."""
+    """What a piece showed; arrays have a leading axis of steps, but for `norms`."""
 
     metrics: dict[str, jax.Array]  # "phase/metric"
     moved: dict[str, jax.Array]  # phase that rests at times -> did it move
+    norms: dict[str, jax.Array] = {}  # of the piece as a whole
 
 
 def pieces(steps: tuple[int, ...], chunk: int, done: int = 0) -> Iterator[Piece]:
@@ -78,6 +80,21 @@ def moved(recipe: Recipe, stage: int, step: jax.Array) -> dict[str, jax.Array]:
     return {phase.name: phase.when(local) for phase in recipe.model.stages[stage] if phase.when}
 
 
+def norms(stage: Sequence[Phase], before: Params, after: Params, steps: int) -> dict[str, jax.Array]:
+    """Norms over a piece, since at every step they would cost an MLP a seventh of it.
+
+    Returns:
+      "phase/params_norm": of the branches it trains, before the piece; "phase/update_norm": of their change over the piece,
+      divided by the root of its steps: of steps that undo each other that is the norm of one.
+    """
+    found = {}
+    for phase in stage:
+        old, new = pick(before, phase.trains), pick(after, phase.trains)
+        found[f"{phase.name}/params_norm"] = optax.tree.norm(old)
+        found[f"{phase.name}/update_norm"] = optax.tree.norm(jax.tree.map(jnp.subtract, new, old)) / steps**0.5
+    return found
+
+
 def scanned_piece(recipe: Recipe, stage: int) -> Callable[[State, dict, jax.Array], tuple[State, Seen]]:
     """(state, data, rows (steps, B)) -> (state, seen): gather, prepare and step, scanned."""
     step = make_step(recipe.model, stage, begins=begins(recipe, stage), ema_decay=recipe.ema_decay)
@@ -87,7 +104,11 @@ def scanned_piece(recipe: Recipe, stage: int) -> Callable[[State, dict, jax.Arra
         state, metrics = step(state, batch_of(recipe, data, state.key, state.step, rows))
         return state, Seen(metrics, moves)
 
-    return lambda state, data, rows: jax.lax.scan(partial(one, data), state, rows)
+    def piece(state: State, data: dict, rows: jax.Array) -> tuple[State, Seen]:
+        after, seen = jax.lax.scan(partial(one, data), state, rows)
+        return after, seen._replace(norms=norms(recipe.model.stages[stage], state.params, after.params, len(rows)))
+
+    return piece
 
 
 # ---- the programs of a job -------------------------------------------------------------------------------------------
@@ -184,9 +205,10 @@ class Programs:
             step = make_step(recipe.model, piece.stage, begins=start, ema_decay=recipe.ema_decay, axis_name="data")
             self.compiled[kind] = pmapped(step), jax.jit(partial(batch_of, recipe), out_shardings=self.batch_sharding)
         step, batch = self.compiled[kind]
-        seen = []
+        stage, before, seen = recipe.model.stages[piece.stage], jax.tree.map(jnp.copy, state.params), []
         for number, chosen in zip(range(piece.start, piece.stop), rows, strict=True):
             moves = moved(recipe, piece.stage, jnp.asarray(number))
             state, metrics = step(state, batch(data, state.key, state.step, chosen))
             seen.append(Seen(metrics, moves))
-        return state, jax.tree.map(lambda *values: np.stack(values), *seen)
+        seen = jax.tree.map(lambda *values: np.stack(values), *seen)
+        return state, seen._replace(norms=norms(stage, before, state.params, piece.length))

@@ -5,7 +5,7 @@
                 metrics.jsonl                         the same bytes however often the run was stopped
                 timing.jsonl  tensorboard/            when it came how far
                 reals.png  samples/step_*.png         samples of the same seeds each time
-                monitors.jsonl  warnings.jsonl        first steps, what samples tell, what looked wrong: see `genjax.monitors`
+                monitors.jsonl  warnings.jsonl        first steps, norms, what samples tell; what looked wrong
                 curve.png  result.json                at the end
 """
 
@@ -161,7 +161,7 @@ class Loop:
 
     def look(self, piece: Piece, seen: Seen, state: State) -> None:
         """Fetch what a piece showed: log it, and end the run where too many steps in a row were bad."""
-        metrics, moves = jax.tree.map(np.asarray, tuple(seen))
+        metrics, moves, norms = jax.tree.map(np.asarray, tuple(seen))
         stage = self.job.recipe.model.stages[piece.stage]
         always = np.ones(piece.length, bool)
         moved = {name: moves.get(owner(name, stage), always) for name in metrics}
@@ -173,6 +173,7 @@ class Loop:
         if piece.start == begins(self.job.recipe, piece.stage):  # its first step by itself: later ones are compared with it
             self.watch({"step": piece.start + 1} | {n: float(v[0]) for n, v in metrics.items() if np.isfinite(v[0])})
         self.monitors.follow(lines)
+        self.watch({"step": piece.stop} | {name: float(value) for name, value in norms.items() if np.isfinite(value)})
         self.progress.tell(lines[-1])
         if bad := self.streak.follow(piece, metrics, stage):
             self.give_up(bad, state)

@@ -63,8 +63,7 @@ def make_step(
 
     Returns:
       step(state, batch) -> (state, metrics). Metrics are scalars named "phase/metric", those of a resting phase NaN: what
-      its loss reports, `loss`, `grad_norm`, `params_norm` of the branches it trains before the move, `update_norm` of their
-      change (0 where the move was undone), `skipped`.
+      its loss reports, `loss`, `grad_norm`, `skipped` (1 where the move was undone).
     """
     phases = model.stages[stage]
 
@@ -118,13 +117,13 @@ def _move(phase: Phase, axis_name: str | None) -> Callable:
 
         def update():
             updates, new_opt = phase.tx.update(grads, opt, old)
-            return optax.apply_updates(old, updates), new_opt, out.memory, _norm(updates)
+            return optax.apply_updates(old, updates), new_opt, out.memory
 
         def undo():
-            return old, opt, {name: memory.get(name, rows) for name, rows in out.memory.items()}, jnp.float32(0)
+            return old, opt, {name: memory.get(name, rows) for name, rows in out.memory.items()}
 
-        new, opt_after, rows, metrics["update_norm"] = _either(finite, update, undo)
-        return place(params, new), opt_after, rows, _as_float(metrics | {"params_norm": _norm(old), "skipped": ~finite})
+        new, opt_after, rows = _either(finite, update, undo)
+        return place(params, new), opt_after, rows, _as_float(metrics | {"skipped": ~finite})
 
     return move
 
@@ -138,10 +137,6 @@ def _either(condition: jax.Array, yes: Callable, no: Callable) -> Any:
         return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes(), no())
 
     return jax.lax.platform_dependent(cpu=lambda: jax.lax.cond(condition, yes, no), default=select)
-
-
-def _norm(tree: Any) -> jax.Array:
-    return jnp.asarray(optax.tree.norm(tree), jnp.float32)
 
 
 def _as_float(metrics: Metrics) -> Metrics:
