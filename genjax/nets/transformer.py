@@ -41,7 +41,7 @@ def gpt(
       context: the most places there can be, a prefix included.
       width, depth, heads: of the blocks; the hidden layer of their MLPs is 4 times as wide.
       rotary: turn queries and keys by their place (2104.09864) rather than add learned positions.
-      norm: what normalizes; `nn.LayerNorm` with `bias=True` and `rotary=False` is GPT-2.
+      norm: what normalizes; `partial(nn.LayerNorm, epsilon=1e-5)` with `bias=True` and `rotary=False` is GPT-2.
       bias: of the dense layers.
       remat: recompute the blocks' insides in the backward pass, to save memory.
       prefix_levels: tokens of a prefix are 0 .. prefix_levels - 1; 0 for none.

@@ -173,7 +173,7 @@ def test_affine_maf_has_the_density_and_the_samples_of_zukos():
     zuko = need("zuko")
     dims, layers, x = 4, 3, normals(40, 4)
     # Limits of the log scale differ in kind, so both are lifted.
-    bijection = maf(lambda parts: made((WIDTH, WIDTH), parts), layers, affine(limit=1e6))
+    bijection = maf(lambda parts: made((WIDTH, WIDTH), parts), layers, affine(limit=1e9))
     model = flow(bijection, (dims,), None)
     params = shaken(jax.jit(model.init)(jax.random.key(0), as_batch(x)))
     for number in range(0, 3 * layers, 3):  # zuko has no actnorm
