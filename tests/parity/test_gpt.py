@@ -14,9 +14,11 @@ import pytest
 from genjax.families.autoregressive import autoregressive
 from genjax.heads import categorical
 from genjax.nets import gpt
-from tests.parity import need, tensor
+from tests.parity import let_torchvision_in, need, tensor
 
-torch, transformers = need("torch"), need("transformers")
+torch = need("torch")
+let_torchvision_in()  # transformers imports it wherever it is there
+transformers = need("transformers")
 
 LEVELS, WIDTH, DEPTH, HEADS, CONTEXT = 61, 32, 3, 4, 20
 OPENING = 7

@@ -6,24 +6,11 @@ import pytest
 
 from genjax.metrics.inception import from_state, half_pixel_bilinear, inception, shapes
 from genjax.nets.inception import paper_inception
+from tests.parity import let_torchvision_in, need
 from tests.test_inception import random_state
 
-torch = pytest.importorskip("torch", reason="compares with PyTorch: pip install -r requirements-parity.txt")
-
-
-def load(module: str):
-    """Import a module that needs torchvision, also where torchvision's compiled operators do not fit torch's build."""
-    try:
-        return pytest.importorskip(module, reason="compares with pytorch-fid: pip install -r requirements-parity.txt")
-    except RuntimeError:
-        operators = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):  # torchvision refuses to be imported where these are not known; no network here calls them
-            operators.define(f"{name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
-        OPERATORS.append(operators)
-        return pytest.importorskip(module)
-
-
-OPERATORS = []  # they are unregistered when collected
+torch = need("torch")
+let_torchvision_in()
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +31,7 @@ def images(*shape):
 
 
 def test_features_are_those_of_pytorch_fid(state, tmp_path, monkeypatch):
-    reference = load("pytorch_fid.inception")
+    reference = need("pytorch_fid.inception")
     monkeypatch.setattr(reference, "load_state_dict_from_url", lambda url, progress: tensors(state))
     net, x = reference.InceptionV3().eval(), images(2, 40, 52, 3)
     with torch.no_grad():
@@ -55,7 +42,7 @@ def test_features_are_those_of_pytorch_fid(state, tmp_path, monkeypatch):
 
 
 def test_the_papers_layout_is_torchvisions(state):
-    net = load("torchvision.models.inception").Inception3(1008, aux_logits=False, init_weights=False)
+    net = need("torchvision.models.inception").Inception3(1008, aux_logits=False, init_weights=False)
     assert {name: tuple(a.shape) for name, a in net.state_dict().items() if a.ndim} == shapes()
     net.load_state_dict(tensors(state), strict=False)
     net.fc, x = torch.nn.Identity(), 2 * images(2, 111, 92, 3) - 1
