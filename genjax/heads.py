@@ -1,5 +1,6 @@
 """What an autoregressive network says of one place: a distribution to score and to draw from.
 
+bernoulli     the logit of a token that is 1 rather than 0
 categorical   logits of integer tokens, sampled at a temperature, from the top k or the top p of the mass (1904.09751)
 logistics     a mixture of discretized logistics over the channels of a pixel, G given R, B given R and G (1701.05517)
 """
@@ -51,6 +52,20 @@ def categorical(levels: int, *, grid: bool = True, temperature: float = 1.0, top
         raise ValueError(f"sampling needs temperature > 0, 0 < top_p <= 1 and top_k of 0 .. {levels}, "
                          f"not {temperature}, {top_p}, {top_k}")  # fmt: skip
     return Head(levels, False, start, finish, log_prob, draw)
+
+
+def bernoulli(*, grid: bool = True, temperature: float = 1.0) -> Head:
+    """Tokens 0 and 1 by one logit: `categorical(2)` at half the outputs."""
+    tokens = categorical(2, grid=grid, temperature=temperature)
+
+    def log_prob(logit: jax.Array, token: jax.Array) -> jax.Array:
+        of_token = -jax.nn.softplus(jnp.where(token == 1, -1.0, 1.0) * logit[..., 0])
+        return jnp.where((token == 0) | (token == 1), of_token, jnp.nan)
+
+    def draw(key: jax.Array, logit: jax.Array) -> jax.Array:
+        return jax.random.bernoulli(key, jax.nn.sigmoid(logit[0] / temperature)).astype(jnp.int32)
+
+    return tokens._replace(parts=1, log_prob=log_prob, draw=draw)
 
 
 def likeliest(logits: jax.Array, top_k: int = 0, top_p: float = 1.0) -> jax.Array:

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from genjax.families.autoregressive import autoregressive
-from genjax.heads import categorical, likeliest, logistics
+from genjax.heads import bernoulli, categorical, likeliest, logistics
 from genjax.model import as_batch
 from genjax.nets import gpt, made, pixelcnn
 
@@ -19,6 +19,7 @@ SMALL = dict(width=8, depth=2, window=3, first=3)
 # name -> (network, shape of x, levels of its tokens)
 NETS = {
     "made": (made((16,), 3, levels=3), (2, 2), 3),
+    "made, direct": (made((9,), 3, levels=3, order=(2, 0, 3, 1), direct=True), (4,), 3),
     "gpt": (gpt(3, 3, 4, width=8, depth=2, heads=2), (4,), 3),
     "gpt, learned places": (gpt(3, 3, 4, width=8, depth=2, heads=2, rotary=False, remat=True), (2, 2), 3),
     "pixelcnn": (pixelcnn(3, levels=3, **SMALL), (3, 2, 1), 3),
@@ -48,7 +49,8 @@ def test_a_place_sees_what_comes_before_and_nothing_else(name):
     changed[np.arange(count), np.arange(count)] = (changed[np.arange(count), np.arange(count)] + 1) % levels  # row j: place j
     theta = jax.jit(net.apply)(params["net"], jnp.concatenate([x, changed.reshape(count, *shape)]))
     moved = np.abs(np.asarray(theta[1:] - theta[:1])).reshape(count, count, -1).max(-1) > 0
-    assert (moved == (np.arange(count)[:, None] < np.arange(count)[None])).all()
+    place = np.asarray({"made, direct": (2, 0, 3, 1)}.get(name, range(count)))
+    assert (moved == (place[:, None] < place[None])).all()
 
 
 @each
@@ -63,7 +65,7 @@ def test_probabilities_of_all_states_sum_to_one(name):
 @each
 def test_cached_samples_are_the_naive_ones(name):
     if NETS[name][0].walk is None:
-        assert name == "made"
+        assert name.startswith("made")
         return
     keys, y = jax.random.split(jax.random.key(4), 16), jnp.arange(16) % 2
     fast, params = built(name, classes=2)
@@ -121,6 +123,17 @@ def test_pixel_head_on_an_image_network():
     keys = jax.random.split(jax.random.key(2), 8)
     naive = autoregressive(net, (3, 3, 3), head, TX, cached=False)
     np.testing.assert_allclose(jax.jit(model.sample)(params, keys), jax.jit(naive.sample)(params, keys), atol=1e-6)
+
+
+def test_one_logit_is_two_of_which_one_is_zero():
+    one, two = bernoulli(grid=False, temperature=0.5), categorical(2, grid=False, temperature=0.5)
+    logit, tokens = jnp.asarray([[-40.0], [-1.0], [0.0], [2.0], [40.0]])[:, None], jnp.asarray([0, 1])
+    both = jnp.concatenate([0 * logit, logit], -1)
+    np.testing.assert_allclose(one.log_prob(logit, tokens), two.log_prob(both, tokens), rtol=1e-6, atol=1e-7)
+    assert np.isnan(one.log_prob(logit, jnp.asarray([2, -1]))).all()
+    drawn = jax.vmap(one.draw, (0, None))(jax.random.split(jax.random.key(0), 20_000), jnp.asarray([0.7]))
+    assert abs(drawn.mean() - jax.nn.sigmoid(1.4)) < 0.01 and drawn.dtype == jnp.int32
+    np.testing.assert_array_equal(one.start(jnp.asarray([0.0, 1.0, jnp.nan])), [0, 1, 2])
 
 
 def test_likeliest_keeps_the_top_k_and_the_nucleus():

@@ -21,6 +21,7 @@ def made(
     activation: Callable = nn.relu,
     order: Sequence[int] | None = None,
     seed: int | None = None,
+    direct: bool = False,
     levels: int = 2,
 ) -> Net:
     """Net (x (B, *places), *conditions) -> (B, *places, parts), places in the order of the array. Conditions are seen by all.
@@ -30,9 +31,10 @@ def made(
       parts: outputs a place.
       order: place of each dimension, a permutation of 0 .. D - 1; as they come where not given.
       seed: draw the hidden units' degrees with it; where not given they are spread evenly.
+      direct: the outputs see the inputs before them by weights of their own, too.
       levels: integers are tokens 0 .. levels - 1, which the network sees in [-1, 1].
     """
-    return as_net(_MADE(tuple(widths), parts, activation, None if order is None else tuple(order), seed, levels))
+    return as_net(_MADE(tuple(widths), parts, activation, None if order is None else tuple(order), seed, direct, levels))
 
 
 class _MADE(nn.Module):
@@ -41,6 +43,7 @@ class _MADE(nn.Module):
     activation: Callable
     order: tuple[int, ...] | None
     seed: int | None
+    direct: bool
     levels: int
 
     @nn.compact
@@ -48,7 +51,7 @@ class _MADE(nn.Module):
         condition, h = conditions(*given), x.reshape(x.shape[0], -1)
         if jnp.issubdtype(x.dtype, jnp.integer):
             h = 2.0 * h / (self.levels - 1) - 1.0
-        dims = h.shape[1]
+        x_in, dims = h, h.shape[1]
         masks = mask_list(dims, self.widths, self.order, self.seed)
         for width, mask in zip(self.widths, masks[:-1], strict=True):
             h = Masked(width, mask)(h)
@@ -56,6 +59,9 @@ class _MADE(nn.Module):
             h = self.activation(h)
         out = Masked(dims * self.parts, masks[-1].repeat(self.parts, axis=1))(h)
         out = out if condition is None else out + nn.Dense(dims * self.parts, use_bias=False)(condition)
+        if self.direct:
+            (before,) = mask_list(dims, (), self.order, None)
+            out = out + Masked(dims * self.parts, before.repeat(self.parts, axis=1), name="direct")(x_in)
         return out.reshape(*x.shape, self.parts)
 
 
