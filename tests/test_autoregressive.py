@@ -127,13 +127,15 @@ def test_pixel_head_on_an_image_network():
 
 def test_one_logit_is_two_of_which_one_is_zero():
     one, two = bernoulli(grid=False, temperature=0.5), categorical(2, grid=False, temperature=0.5)
-    logit, tokens = jnp.asarray([[-40.0], [-1.0], [0.0], [2.0], [40.0]])[:, None], jnp.asarray([0, 1])
+    logit = jnp.asarray([-40.0, -1.0, 0.0, 2.0, 40.0])[:, None]
     both = jnp.concatenate([0 * logit, logit], -1)
-    np.testing.assert_allclose(one.log_prob(logit, tokens), two.log_prob(both, tokens), rtol=1e-6, atol=1e-7)
-    assert np.isnan(one.log_prob(logit, jnp.asarray([2, -1]))).all()
+    for token in (0, 1):
+        tokens = jnp.full(5, token)
+        np.testing.assert_allclose(one.log_prob(logit, tokens), two.log_prob(both, tokens), rtol=1e-6, atol=1e-7)
+    assert np.isnan(one.log_prob(logit[:2], jnp.asarray([2, -1]))).all()
     drawn = jax.vmap(one.draw, (0, None))(jax.random.split(jax.random.key(0), 20_000), jnp.asarray([0.7]))
     assert abs(drawn.mean() - jax.nn.sigmoid(1.4)) < 0.01 and drawn.dtype == jnp.int32
-    np.testing.assert_array_equal(one.start(jnp.asarray([0.0, 1.0, jnp.nan])), [0, 1, 2])
+    np.testing.assert_array_equal(bernoulli().start(jnp.asarray([0.0, 1.0, jnp.nan])), [0, 1, 2])
 
 
 def test_likeliest_keeps_the_top_k_and_the_nucleus():
