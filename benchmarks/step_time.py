@@ -3,17 +3,18 @@
     pip install torch==2.13.0        (the CPU build; nothing else here needs it)
     python -m benchmarks.step_time
 
-Both sides take the same step in the same process: a VAE (Bernoulli, 32 latents) on 28x28x1, batch 64; forward, backward,
-gradient norm, finite check, Adam, running average. The two take turns, a few steps each, so that whatever else the machine
-does falls on both; the ratio is that of the two fastest turns.
+Both sides take the same step in the same process: forward, backward, gradient norm, finite check, Adam, running average. The
+two take turns, a few steps each, so that whatever else the machine does falls on both; the ratio is that of the two fastest
+turns. Nets: two VAEs (Bernoulli, 32 latents) on 28x28x1, batch 64; a MADE on the same, batch 64; a GPT on 8 x 256 tokens.
 """
 
 import argparse
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,27 +22,58 @@ import numpy as np
 import optax
 
 from benchmarks.record import record, row
+from genjax.families.autoregressive import autoregressive
 from genjax.families.vae import vae
-from genjax.model import as_batch
-from genjax.nets import conv_decoder, conv_encoder, mlp
+from genjax.heads import bernoulli, categorical
+from genjax.model import Model, as_batch
+from genjax.nets import conv_decoder, conv_encoder, gpt, made, mlp
+from genjax.nets.made import mask_list
 from genjax.step import init, make_step
 
 BATCH, SHAPE, LATENT, DECAY, RATE = 64, (28, 28, 1), 32, 0.999, 1e-3
+HIDDEN = 1000  # of the MADE
+LEVELS, PLACES, WIDTH, DEPTH, HEADS = 64, 256, 256, 6, 8  # of the GPT
 Turn = Callable[[int], None]  # takes so many steps and waits for the last
+
+
+class Case(NamedTuple):
+    """A net on both sides."""
+
+    name: str
+    model: Model
+    x: np.ndarray  # the batch
+    theirs: Callable[[Any, bool], tuple[list, Callable]]  # (x, channels last) -> parameters and () -> loss, in PyTorch
+    bar: float
 
 
 # ---- genjax ----------------------------------------------------------------------------------------------------------
 
 
-def genjax_mlp() -> Any:
-    return vae(mlp((512, 512), (2 * LATENT,)), mlp((512, 512), SHAPE), (LATENT,), optax.adam(RATE))
+def pixels() -> np.ndarray:
+    return (np.random.default_rng(0).random((BATCH, *SHAPE)) < 0.2).astype(np.float32)
 
 
-def genjax_conv(widths: tuple[int, ...] = (32, 64)) -> Any:
-    return vae(conv_encoder(widths, (2 * LATENT,)), conv_decoder(widths, SHAPE), (LATENT,), optax.adam(RATE))
+def tokens() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, LEVELS, (8, PLACES)).astype(np.int32)
 
 
-def genjax_turn(model: Any, x: np.ndarray) -> tuple[Turn, int]:
+def cases(widths: tuple[int, int] = (32, 64)) -> list[Case]:
+    """All that is timed."""
+    tx = optax.adam(RATE)
+    dense = vae(mlp((512, 512), (2 * LATENT,)), mlp((512, 512), SHAPE), (LATENT,), tx)
+    conv = vae(conv_encoder(widths, (2 * LATENT,)), conv_decoder(widths, SHAPE), (LATENT,), tx)
+    masked = autoregressive(made((HIDDEN,)), SHAPE, bernoulli(), tx)
+    net = gpt(LEVELS, LEVELS, PLACES, width=WIDTH, depth=DEPTH, heads=HEADS)
+    causal = autoregressive(net, (PLACES,), categorical(LEVELS, grid=False), tx)
+    return [
+        Case("VAE, MLP 784-512-512-32", dense, pixels(), partial(torch_vae, torch_mlp), 1.0),
+        Case("VAE, convolutional 32, 64", conv, pixels(), partial(torch_vae, partial(torch_conv, widths)), 1.7),
+        Case(f"MADE, 784-{HIDDEN}-784", masked, pixels(), torch_made, 1.0),
+        Case(f"GPT, {DEPTH} blocks of {WIDTH}, 8 x {PLACES} tokens", causal, tokens(), torch_gpt, 1.3),
+    ]
+
+
+def genjax_turn(model: Model, x: np.ndarray) -> tuple[Turn, int]:
     """(steps of the model as a user takes them, one dispatch each; number of parameters)."""
     batch = as_batch(jnp.asarray(x))
     state = init(model, jax.random.key(0), batch)
@@ -73,7 +105,7 @@ def torch_mlp() -> tuple[Any, Any]:
     return nn.Sequential(nn.Flatten(), net(pixels, 512, 512, 2 * LATENT)), decoder
 
 
-def torch_conv(widths: tuple[int, int] = (32, 64)) -> tuple[Any, Any]:
+def torch_conv(widths: tuple[int, int]) -> tuple[Any, Any]:
     """(encoder, decoder): the layers of `conv_encoder` and `conv_decoder` for two widths."""
     from torch import nn
 
@@ -93,29 +125,94 @@ def torch_conv(widths: tuple[int, int] = (32, 64)) -> tuple[Any, Any]:
     return encoder, decoder
 
 
-def torch_turn(nets: tuple[Any, Any], x: np.ndarray, threads: int, channels_last: bool) -> tuple[Turn, int]:
-    """(the same steps, number of parameters): fused Adam, multi-tensor average and norm."""
+def torch_vae(nets: Callable, data: Any, channels_last: bool) -> tuple[list, Callable]:
+    import torch
+
+    encoder, decoder = nets()
+    data = data.permute(0, 3, 1, 2).contiguous()
+    if channels_last:
+        data = data.contiguous(memory_format=torch.channels_last)
+        encoder, decoder = (net.to(memory_format=torch.channels_last) for net in (encoder, decoder))
+
+    def loss():
+        mean, log_scale = encoder(data).chunk(2, dim=-1)
+        logits = decoder(mean + log_scale.exp() * torch.randn_like(mean))
+        nll = torch.nn.functional.binary_cross_entropy_with_logits(logits, data, reduction="sum")
+        return (nll + (0.5 * (mean**2 + (2 * log_scale).exp() - 1) - log_scale).sum()) / BATCH
+
+    return [*encoder.parameters(), *decoder.parameters()], loss
+
+
+def torch_made(data: Any, channels_last: bool) -> tuple[list, Callable]:
+    import torch
+    from torch.nn import functional
+
+    data = data.flatten(1)
+    masks = [torch.from_numpy(mask.T.astype(np.float32)) for mask in mask_list(data.shape[1], (HIDDEN,), None, None)]
+    layers = torch.nn.ModuleList(torch.nn.Linear(*mask.T.shape) for mask in masks)
+
+    def loss():
+        first, last = (lambda h, n=n: functional.linear(h, layers[n].weight * masks[n], layers[n].bias) for n in (0, 1))
+        logits = last(functional.relu(first(2 * data - 1)))
+        return functional.binary_cross_entropy_with_logits(logits, data, reduction="sum") / len(data)
+
+    return [*layers.parameters()], loss
+
+
+def torch_gpt(data: Any, channels_last: bool) -> tuple[list, Callable]:
+    """The blocks of `genjax.nets.gpt`: rotary positions, RMSNorm, no biases."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    angle = torch.arange(PLACES)[:, None] * 10000.0 ** (-torch.arange(WIDTH // HEADS // 2) / (WIDTH // HEADS // 2))
+    cos, sin, data = angle.cos(), angle.sin(), data.long()
+
+    def turn(x):
+        a, b = x.chunk(2, dim=-1)
+        return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            dense = lambda a, b: nn.Linear(WIDTH * a, WIDTH * b, bias=False)
+            self.qkv, self.out, self.up, self.down = dense(1, 3), dense(1, 1), dense(1, 4), dense(4, 1)
+            self.norm, self.inner_norm = nn.RMSNorm(WIDTH), nn.RMSNorm(WIDTH)
+
+        def forward(self, h):
+            parts = self.qkv(self.norm(h)).view(*h.shape[:2], 3, HEADS, -1).permute(2, 0, 3, 1, 4)
+            mixed = functional.scaled_dot_product_attention(turn(parts[0]), turn(parts[1]), parts[2], is_causal=True)
+            h = h + self.out(mixed.transpose(1, 2).reshape(h.shape))
+            return h + self.down(functional.gelu(self.up(self.inner_norm(h)), approximate="tanh"))
+
+    net = nn.ModuleDict({
+        "token": nn.Embedding(LEVELS, WIDTH), "blocks": nn.Sequential(*(Block() for _ in range(DEPTH))),
+        "norm": nn.RMSNorm(WIDTH), "head": nn.Linear(WIDTH, LEVELS, bias=False),
+    })  # fmt: skip
+    start = nn.Parameter(0.02 * torch.randn(WIDTH))
+
+    def loss():
+        h = torch.cat([start.expand(len(data), 1, WIDTH), net["token"](data[:, :-1])], 1)
+        logits = net["head"](net["norm"](net["blocks"](h)))
+        return functional.cross_entropy(logits.flatten(0, 1), data.flatten(), reduction="sum") / len(data)
+
+    return [start, *net.parameters()], loss
+
+
+def torch_turn(params: list, loss: Callable, threads: int) -> Turn:
+    """The same steps: fused Adam, multi-tensor average and norm."""
     import torch
 
     torch.set_num_threads(threads)
-    encoder, decoder = nets
-    data = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous()
-    if channels_last:
-        data = data.contiguous(memory_format=torch.channels_last)
-        encoder, decoder = (net.to(memory_format=torch.channels_last) for net in nets)
-    params = [*encoder.parameters(), *decoder.parameters()]
     average = [p.detach().clone() for p in params]
     adam = torch.optim.Adam(params, RATE, fused=True)
 
     def step() -> None:
         adam.zero_grad(set_to_none=True)
-        mean, log_scale = encoder(data).chunk(2, dim=-1)
-        logits = decoder(mean + log_scale.exp() * torch.randn_like(mean))
-        nll = torch.nn.functional.binary_cross_entropy_with_logits(logits, data, reduction="sum")
-        loss = (nll + (0.5 * (mean**2 + (2 * log_scale).exp() - 1) - log_scale).sum()) / BATCH
-        loss.backward()
+        value = loss()
+        value.backward()
         norm = torch.nn.utils.get_total_norm([p.grad for p in params])
-        if torch.isfinite(loss + norm):
+        if torch.isfinite(value + norm):
             adam.step()
             torch._foreach_lerp_(average, [p.detach() for p in params], 1 - DECAY)
 
@@ -123,7 +220,7 @@ def torch_turn(nets: tuple[Any, Any], x: np.ndarray, threads: int, channels_last
         for _ in range(steps):
             step()
 
-    return turn, sum(p.numel() for p in params)
+    return turn
 
 
 # ---- the two side by side --------------------------------------------------------------------------------------------
@@ -142,13 +239,15 @@ def race(turns: dict[str, Turn], rounds: int, steps: int) -> dict[str, np.ndarra
     return {name: 1e3 / steps * np.array(each) for name, each in times.items()}
 
 
-def compare(name: str, model: Any, nets: Callable, bar: float, options: argparse.Namespace) -> dict[str, Any]:
+def compare(case: Case, options: argparse.Namespace) -> dict[str, Any]:
     """One row: the ratio of the fastest turns, PyTorch in whichever memory layout is faster here."""
-    x = (np.random.default_rng(0).random((BATCH, *SHAPE)) < 0.2).astype(np.float32)
-    ours, count = genjax_turn(model, x)
-    turns = {"genjax": ours}
+    import torch
+
+    ours, count = genjax_turn(case.model, case.x)
+    turns, name, bar = {"genjax": ours}, case.name, case.bar
     for layout in ("NCHW", "NHWC"):
-        turns[layout], other = torch_turn(nets(), x, options.threads, channels_last=layout == "NHWC")
+        params, loss = case.theirs(torch.from_numpy(case.x), layout == "NHWC")
+        turns[layout], other = torch_turn(params, loss, options.threads), sum(p.numel() for p in params)
         assert count == other, f"{name}: {count} parameters here, {other} in PyTorch: not the same net"
     times = race(turns, options.rounds, options.steps)
     best = min(("NCHW", "NHWC"), key=lambda layout: times[layout][:, 0].min())
@@ -172,18 +271,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60, help="turns of each side")
     parser.add_argument("--steps", type=int, default=10, help="steps in a turn")
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch; JAX takes the processors it may run on (taskset)")
+    parser.add_argument("--only", default="", help="cases whose name has this in it; writes no result")
     parser.add_argument("--dry", action="store_true", help="print only, write no result")
     options = parser.parse_args()
     try:
         import torch
     except ImportError:
         sys.exit("this benchmark compares with PyTorch, which is not installed: pip install torch==2.13.0 (the CPU build)")
-    rows = [
-        compare("VAE, MLP 784-512-512-32", genjax_mlp(), torch_mlp, 1.0, options),
-        compare("VAE, convolutional 32, 64", genjax_conv(), torch_conv, 1.7, options),
-    ]
-    title = f"Step time beside PyTorch {torch.__version__}, batch 64, 28x28x1, CPU"
-    if not options.dry:
+    rows = [compare(case, options) for case in cases() if options.only in case.name]
+    title = f"Step time beside PyTorch {torch.__version__}, CPU"
+    if not (options.dry or options.only):
         record("step_time", title, "python -m benchmarks.step_time", rows)
 
 
