@@ -1,0 +1,113 @@
+"""Time to sample, each a ratio in one run on the same machine.
+
+    python -m benchmarks.sampling_speed                    # both; the second needs torch and transformers
+
+Gated PixelCNN on 28x28x1: one pass with cached rows beside recomputing all places for each. The naive pass costs the same at
+every place, so it is timed over its first `PLACES_NAIVE` places and scaled; the samples are compared in the tests.
+GPT of 5M parameters, 256 tokens at batch 1: one compiled loop with cached keys and values beside the cached generation of
+Hugging Face transformers' GPT-2 of the same size; both draw from the softmax.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from benchmarks.record import record, row
+from genjax.families.autoregressive import autoregressive
+from genjax.heads import bernoulli, categorical
+from genjax.model import Model, as_batch
+from genjax.nets import Net, gpt, pixelcnn
+
+SIDE, PLACES_NAIVE = 28, 28
+LEVELS, TOKENS, WIDTH, DEPTH, HEADS = 64, 256, 256, 6, 8
+REPEATS = 5
+
+
+def fastest(call: Callable[[], object]) -> float:
+    """Seconds of the fastest of some calls, after one that compiles."""
+    call()
+    times = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def sampler(model: Model, size: int, x: jax.Array) -> Callable[[], object]:
+    """Draws `size` samples from random parameters, other ones each time."""
+    params = jax.jit(model.init)(jax.random.key(0), as_batch(x))
+    sample, count = jax.jit(lambda params, key: model.sample(params, jax.random.split(key, size))), iter(range(10**9))
+    return lambda: jax.block_until_ready(sample(params, jax.random.key(next(count))))
+
+
+def naive(net: Net, size: int) -> Callable[[], object]:
+    """The first places of a naive sample: a full pass for each."""
+    x = jnp.zeros((size, SIDE, SIDE, 1), jnp.int32)
+    params, head = jax.jit(net.init)(jax.random.key(0), x, None), bernoulli()
+
+    @jax.jit
+    def some(params, key):
+        def one(x, place):
+            theta = net.apply(params, x, None).reshape(size, SIDE**2, 1)
+            drawn = jax.vmap(head.draw)(jax.random.split(jax.random.fold_in(key, place), size), theta[:, place])
+            return x.reshape(size, -1).at[:, place].set(drawn).reshape(x.shape), None
+
+        return jax.lax.scan(one, x, jnp.arange(PLACES_NAIVE))[0]
+
+    return lambda: jax.block_until_ready(some(params, jax.random.key(1)))
+
+
+def convolutional(size: int, bar: float) -> dict:
+    """The row of one batch size."""
+    net = pixelcnn(1, width=16, depth=15)
+    model = autoregressive(net, (SIDE, SIDE, 1), bernoulli(), optax.adam(1e-3))
+    cached = fastest(sampler(model, size, jnp.zeros((1, SIDE, SIDE, 1))))
+    whole = fastest(naive(net, size)) * SIDE**2 / PLACES_NAIVE
+    return said(f"gated PixelCNN, 15 blocks of 16, {SIDE}x{SIDE}, batch {size}", "naive / cached", whole / cached, bar,
+                f"naive {whole:.2f} s, cached {cached:.3f} s")  # fmt: skip
+
+
+def causal(bar: float) -> dict:
+    """The row of the transformer."""
+    import torch
+    import transformers
+
+    net = gpt(LEVELS, LEVELS, TOKENS, width=WIDTH, depth=DEPTH, heads=HEADS)
+    model = autoregressive(net, (TOKENS,), categorical(LEVELS, grid=False), optax.adam(1e-3))
+    ours = fastest(sampler(model, 1, jnp.zeros((1, TOKENS), jnp.int32)))
+    config = transformers.GPT2Config(vocab_size=LEVELS, n_positions=TOKENS + 1, n_embd=WIDTH, n_layer=DEPTH, n_head=HEADS,
+                                     bos_token_id=None, eos_token_id=None)  # fmt: skip
+    other, first = transformers.GPT2LMHeadModel(config).eval(), torch.zeros((1, 1), dtype=torch.long)
+    generate = lambda: other.generate(
+        first, max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=True, use_cache=True, pad_token_id=0
+    )
+    with torch.no_grad():
+        theirs = fastest(generate)
+    return said(f"GPT, {DEPTH} blocks of {WIDTH}, {TOKENS} tokens, batch 1", "transformers / genjax", theirs / ours, bar,
+                f"transformers {transformers.__version__} {theirs:.2f} s, genjax {ours:.3f} s, compiled beforehand")  # fmt: skip
+
+
+def said(recipe: str, metric: str, ratio: float, bar: float, note: str) -> dict:
+    print(f"{recipe}: {ratio:.1f} (bar {bar}); {note}", flush=True)
+    return row(recipe, f"time of sampling, {metric}", [round(float(ratio), 2)], seeds=[0], unit="times", bar=f">= {bar}",
+               met=bool(ratio >= bar), note=f"{note}; fastest of {REPEATS}")  # fmt: skip
+
+
+def main() -> None:
+    """Command line."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    rows = [convolutional(1, 50.0), convolutional(16, 150.0)]
+    try:
+        rows.append(causal(5.0))
+    except ImportError as error:
+        print(f"the transformer was not compared: {error}; pip install torch==2.13.0 transformers")
+    record("sampling_speed", "Time to sample, CPU", "python -m benchmarks.sampling_speed", rows)
+
+
+if __name__ == "__main__":
+    main()
