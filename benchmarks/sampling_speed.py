@@ -83,12 +83,12 @@ def causal(bar: float) -> dict:
     config = transformers.GPT2Config(vocab_size=LEVELS, n_positions=TOKENS + 1, n_embd=WIDTH, n_layer=DEPTH, n_head=HEADS,
                                      bos_token_id=None, eos_token_id=None)  # fmt: skip
     other, first = transformers.GPT2LMHeadModel(config).eval(), torch.zeros((1, 1), dtype=torch.long)
-    generate = lambda: other.generate(
-        first, max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=True, use_cache=True, pad_token_id=0
-    )
+    how = dict(max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=True, use_cache=True, pad_token_id=0)
+    generate = lambda: other.generate(first, **how)
     with torch.no_grad():
         theirs = fastest(generate)
-    return said(f"GPT, {DEPTH} blocks of {WIDTH}, {TOKENS} tokens, batch 1", "transformers / genjax", theirs / ours, bar,
+    name = f"GPT, {DEPTH} blocks of {WIDTH}, {TOKENS} tokens, batch 1"
+    return said(name, "transformers / genjax", theirs / ours, bar,
                 f"transformers {transformers.__version__} {theirs:.2f} s, genjax {ours:.3f} s, compiled beforehand")  # fmt: skip
 
 

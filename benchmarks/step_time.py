@@ -44,6 +44,7 @@ class Case(NamedTuple):
     x: np.ndarray  # the batch
     theirs: Callable[[Any, bool], tuple[list, Callable]]  # (x, channels last) -> parameters and () -> loss, in PyTorch
     bar: float
+    steps: int = 10  # in a turn
 
 
 # ---- genjax ----------------------------------------------------------------------------------------------------------
@@ -69,7 +70,7 @@ def cases(widths: tuple[int, int] = (32, 64)) -> list[Case]:
         Case("VAE, MLP 784-512-512-32", dense, pixels(), partial(torch_vae, torch_mlp), 1.0),
         Case("VAE, convolutional 32, 64", conv, pixels(), partial(torch_vae, partial(torch_conv, widths)), 1.7),
         Case(f"MADE, 784-{HIDDEN}-784", masked, pixels(), torch_made, 1.0),
-        Case(f"GPT, {DEPTH} blocks of {WIDTH}, 8 x {PLACES} tokens", causal, tokens(), torch_gpt, 1.3),
+        Case(f"GPT, {DEPTH} blocks of {WIDTH}, 8 x {PLACES} tokens", causal, tokens(), torch_gpt, 1.3, steps=1),
     ]
 
 
@@ -249,7 +250,7 @@ def compare(case: Case, options: argparse.Namespace) -> dict[str, Any]:
         params, loss = case.theirs(torch.from_numpy(case.x), layout == "NHWC")
         turns[layout], other = torch_turn(params, loss, options.threads), sum(p.numel() for p in params)
         assert count == other, f"{name}: {count} parameters here, {other} in PyTorch: not the same net"
-    times = race(turns, options.rounds, options.steps)
+    times = race(turns, options.rounds, case.steps)
     best = min(("NCHW", "NHWC"), key=lambda layout: times[layout][:, 0].min())
     ours, theirs = times["genjax"], times[best]
     ratio = ours[:, 0].min() / theirs[:, 0].min()
@@ -269,7 +270,6 @@ def spread(ms: np.ndarray) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=60, help="turns of each side")
-    parser.add_argument("--steps", type=int, default=10, help="steps in a turn")
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch; JAX takes the processors it may run on (taskset)")
     parser.add_argument("--only", default="", help="cases whose name has this in it; writes no result")
     parser.add_argument("--dry", action="store_true", help="print only, write no result")
