@@ -88,8 +88,8 @@ def causal(bar: float) -> dict:
     with torch.no_grad():
         theirs = fastest(generate)
     name = f"GPT, {DEPTH} blocks of {WIDTH}, {TOKENS} tokens, batch 1"
-    return said(name, "transformers / genjax", theirs / ours, bar,
-                f"transformers {transformers.__version__} {theirs:.2f} s, genjax {ours:.3f} s, compiled beforehand")  # fmt: skip
+    note = f"transformers {transformers.__version__} {theirs:.2f} s, genjax {ours:.3f} s, compiled beforehand"
+    return said(name, "transformers / genjax", theirs / ours, bar, note)
 
 
 def said(recipe: str, metric: str, ratio: float, bar: float, note: str) -> dict:
