@@ -12,6 +12,7 @@ from genjax.families.autoregressive import autoregressive
 from genjax.heads import bernoulli, categorical, likeliest, logistics
 from genjax.model import as_batch
 from genjax.nets import gpt, made, pixelcnn
+from genjax.nets.transformer import attention
 
 TX = optax.adam(1e-3)
 SMALL = dict(width=8, depth=2, window=3, first=3)
@@ -79,6 +80,15 @@ def test_samples_follow_the_probabilities():
     seen = np.bincount(x @ 3 ** np.arange(3, -1, -1), minlength=81) / len(x)
     p = np.exp(jax.jit(model.log_prob)(params, as_batch(all_states((4,), 3))))
     assert (np.abs(seen - p) < 5 * np.sqrt(p * (1 - p) / len(x)) + 1e-4).all()
+
+
+def test_attention_is_that_of_jax():
+    """On a CPU, where it is written out; elsewhere it is that function."""
+    q, k, v = (jax.random.normal(jax.random.key(n), (2, 5, 3, 4)) for n in range(3))
+    mask = jnp.arange(5) <= jnp.arange(5)[:, None]
+    expected = jax.nn.dot_product_attention(q, k, v, is_causal=True)
+    for got in (attention(q, k, v), attention(q, k, v, mask)):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_prefix_is_seen_by_all_places_and_by_the_walk():

@@ -151,7 +151,7 @@ class Block(nn.Module):
         def dense(features: int, name: str) -> Callable[[jax.Array], jax.Array]:
             layer = nn.Dense(
                 features, use_bias=self.bias, name=name
-            )  # of rows: XLA's CPU gradient of more axes is twice as slow
+            )  # over rows: more axes cost XLA's CPU gradient twice the time
             return lambda h: layer(h.reshape(-1, h.shape[-1])).reshape(*h.shape[:-1], features)
 
         width, shape = h.shape[-1], (*h.shape[:-1], self.heads, h.shape[-1] // self.heads)
