@@ -54,6 +54,7 @@ class Model(NamedTuple):
     bound: Callable[..., jax.Array] | None = None  # (params, key, batch, samples=1) -> lower bound on log_prob, nats
     memory: Callable[[Params, jax.Array, Batch], Batch] | None = None  # the rows that ride with the first batch
     latent_code: LatentCode | None = None  # what bits-back and lossy compression need
+    energy: Callable[..., jax.Array] | None = None  # (params, x, y=None) -> (B,) nats, -log p(x) up to an unknown constant
 
 
 # ---- random numbers: fold by name, by step, by example; so nothing depends on what else was drawn --------------------
@@ -160,7 +161,7 @@ def _inner(name: str, batch: Batch) -> Batch:
 def need(model: Model, field: str, who: str) -> Callable:
     """The capability `field` of a model, or a ValueError that says which is missing and which there are."""
     if (capability := getattr(model, field)) is None:
-        have = [name for name in ("encode", "decode", "log_prob", "bound") if getattr(model, name) is not None]
+        have = [name for name in ("encode", "decode", "log_prob", "bound", "energy") if getattr(model, name) is not None]
         raise ValueError(f"{who} needs a model with `{field}`; this one has {', '.join(have) or 'only `sample`'}")
     return capability
 
