@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from genjax.model import Batch, Model, Params, normal, stream
 from genjax.nets import Net
 
+Side = Callable[[jax.Array, jax.Array], jax.Array]  # logits of real and fake examples, (B,) each -> scalar
+
 
 def each_right(real: jax.Array, fake: jax.Array) -> jax.Array:
     """Share of examples that a critic judges rightly, one at a time, reals above zero and fakes below."""
@@ -27,11 +29,11 @@ def pairs_right(real: jax.Array, fake: jax.Array) -> jax.Array:
 
 
 class Game(NamedTuple):
-    """The two losses, of logits of real and fake examples (B,), each -> scalar; and when the critic counts as right."""
+    """The two losses, of logits of real and fake examples; when the critic counts as right, None where that says nothing."""
 
-    critic: Callable[[jax.Array, jax.Array], jax.Array]
-    generator: Callable[[jax.Array, jax.Array], jax.Array]
-    accuracy: Callable[[jax.Array, jax.Array], jax.Array] = each_right
+    critic: Side
+    generator: Side
+    accuracy: Side | None = each_right
 
 
 non_saturating = Game(
@@ -42,6 +44,16 @@ hinge = Game(  # 1705.02894
     lambda real, fake: jnp.mean(jax.nn.relu(1.0 - real) + jax.nn.relu(1.0 + fake)),
     lambda real, fake: -jnp.mean(fake),
 )
+least_squares = Game(  # 1611.04076 with labels 1 and 0, between which a verdict is right
+    lambda real, fake: 0.5 * jnp.mean((real - 1.0) ** 2 + fake**2),
+    lambda real, fake: 0.5 * jnp.mean((fake - 1.0) ** 2),
+    lambda real, fake: each_right(real - 0.5, fake - 0.5),
+)
+wasserstein = Game(  # 1701.07875: only with a critic of bounded slope; one that is always right is what it wants
+    lambda real, fake: jnp.mean(fake) - jnp.mean(real),
+    lambda real, fake: -jnp.mean(fake),
+    None,
+)
 relativistic = Game(  # pairs of one real and one fake (1807.00734; with R1 + R2 it is R3GAN, 2501.05441)
     lambda real, fake: jnp.mean(jax.nn.softplus(fake - real)),
     lambda real, fake: jnp.mean(jax.nn.softplus(real - fake)),
@@ -49,18 +61,38 @@ relativistic = Game(  # pairs of one real and one fake (1807.00734; with R1 + R2
 )
 
 
-def implicit(generator: Net, latent: Sequence[int]) -> Model:
+def implicit(generator: Net, latent: Sequence[int], *, classes: int = 0) -> Model:
     """Samples and nothing else: the branch `generator` maps noise of shape `latent` to data.
 
     With no loss of its own its one stage is empty: give it to `adversarial`.
+
+    Args:
+      generator: z -> x, or (z, condition) -> x with a one-hot condition (B, classes).
+      latent: shape of one z.
+      classes: condition on labels 0 .. classes - 1; 0 for none. What the critic then sees: `samples(model, labelled=True)`.
     """
+
+    def given(y: jax.Array | None) -> tuple[jax.Array, ...]:
+        return (one_hot(y, classes),) if classes else ()
 
     def init(key: jax.Array, batch: Batch) -> Params:
         z = jnp.zeros((batch["x"].shape[0], *latent))
-        return {"generator": generator.init(stream(key, "generator"), z)}
+        params = {"generator": generator.init(stream(key, "generator"), z, *given(batch.get("y")))}
+        made = jax.eval_shape(generator.apply, params["generator"], z, *given(batch.get("y"))).shape
+        if made != batch["x"].shape:
+            raise ValueError(f"the generator makes {made[1:]} an example, but data are {batch['x'].shape[1:]}: set its `out`")
+        return params
 
     def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
-        del y
-        return generator.apply(params["generator"], normal(keys, latent))
+        return generator.apply(params["generator"], normal(keys, latent), *given(y))
 
     return Model(init, ((),), sample, ("generator",))
+
+
+def one_hot(y: jax.Array | None, classes: int) -> jax.Array:
+    """(B, classes) of labels (B,); ValueError without labels, or where those that can be looked at are out of range."""
+    if y is None:
+        raise ValueError(f"this generator is conditional (classes={classes}): give labels y, in the batch or to sample")
+    if not isinstance(y, jax.core.Tracer) and y.size and (y.min() < 0 or y.max() >= classes):
+        raise ValueError(f"labels are {y.min()} .. {y.max()}, but the generator knows 0 .. {classes - 1}: set its `classes`")
+    return jax.nn.one_hot(y, classes)

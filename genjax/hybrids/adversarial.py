@@ -1,11 +1,16 @@
 """adversarial(model, critic): the model, and a critic that tells its output from data.
 
-    critic      min  L_D( D(real), D(fake) ) + r1/2 E|grad_x D(real)|^2 + r2/2 E|grad_x D(fake)|^2      (1) + (2)
+    critic      min  L_D( D(real), D(fake) ) + r1/2 E|grad_x D(real)|^2 + r2/2 E|grad_x D(fake)|^2 + gp ...   (1) + (2)
     generator   min  L_G( D(real), D(fake) )  over the branches that `trains` names                          (3)
 
 What the critic sees is a function of the model, which makes one combinator of many papers: samples give the GAN
 (1406.2661), reconstructions the autoencoders of VQ-GAN and latent diffusion (2012.09841, 2112.10752), both of them
-VAE-GAN (1512.09300), whose encoder gets no adversarial gradient because (3) trains the decoder alone.
+VAE-GAN (1512.09300), whose encoder gets no adversarial gradient because (3) trains the decoder alone. Tricks of the trade:
+
+    n_critic             when=lambda step: step % n == n - 1
+    weight clipping      critic_tx=optax.chain(..., box(0.01))
+    nets that see more   `spectral`, `packed`, `projection`, `minibatch_discrimination` of `genjax.nets`
+    augmentation         sees=augmented(samples(model), augment)
 """
 
 from collections.abc import Callable
@@ -16,22 +21,45 @@ import jax.numpy as jnp
 import optax
 
 from genjax.families.gan import Game, non_saturating
+from genjax.hybrids.penalties import Seen, moved, smooth
 from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, need, stream
 from genjax.nets import Net
 
-Seen = tuple[jax.Array, ...]  # the inputs of the critic for a batch of examples
 Sees = Callable[[Params, jax.Array, Batch], tuple[Seen, Seen]]  # (params, key, batch) -> (real, fake)
 
 
-def samples(model: Model) -> Sees:
-    """The critic sees data against samples."""
-    return lambda params, key, batch: ((batch["x"],), (model.sample(params, example_keys(key, batch), batch.get("y")),))
+def samples(model: Model, *, labelled: bool = False) -> Sees:
+    """The critic sees data against samples; `labelled`: also the labels (B,), the same on both sides."""
+
+    def sees(params: Params, key: jax.Array, batch: Batch) -> tuple[Seen, Seen]:
+        if labelled and "y" not in batch:
+            raise ValueError("a critic that sees labels needs data with labels y; without them use labelled=False")
+        label = (batch["y"],) if labelled else ()
+        return (batch["x"], *label), (model.sample(params, example_keys(key, batch), batch.get("y")), *label)
+
+    return sees
 
 
 def reconstructions(model: Model) -> Sees:
     """The critic sees data against reconstructions."""
     encode, decode = need(model, "encode", "a critic of reconstructions"), need(model, "decode", "a critic of reconstructions")
     return lambda params, key, batch: ((batch["x"],), (decode(params, encode(params, key, batch), batch.get("y")),))
+
+
+def augmented(sees: Sees, augment: Callable[[jax.Array, jax.Array], jax.Array]) -> Sees:
+    """What `sees` shows, the first input of each side augmented by (key, one example) -> example (2006.10738).
+
+    Reals and fakes by the same law, with draws of their own; the generator's gradient passes through.
+    """
+
+    def both(params: Params, key: jax.Array, batch: Batch) -> tuple[Seen, Seen]:
+        def one(side: str, seen: Seen) -> Seen:
+            return (jax.vmap(augment)(example_keys(stream(key, f"augment {side}"), batch), seen[0]), *seen[1:])
+
+        real, fake = sees(params, key, batch)
+        return one("real", real), one("fake", fake)
+
+    return both
 
 
 def adversarial(
@@ -44,6 +72,10 @@ def adversarial(
     game: Game = non_saturating,
     r1: float = 0.0,
     r2: float = 0.0,
+    gp: float = 0.0,
+    lazy: int = 1,
+    unroll: int = 0,
+    unroll_lr: float = 0.1,
     trains: tuple[str, ...] | None = None,
     when: Callable[[jax.Array], jax.Array] | None = None,
     stage: int = -1,
@@ -53,13 +85,17 @@ def adversarial(
 
     Args:
       model: anything that samples.
-      critic: (*seen) -> (B,) logits, high for real.
+      critic: (*seen) -> (B,) logits, high for real; a packed one (B / m,).
       tx: optimizer of the generator's move.
       critic_tx: optimizer of the critic's.
       sees: what the critic compares; samples by default.
       game: losses of the two sides, and what `accuracy` counts as a right verdict.
       r1: weight of the gradient penalty on data (1801.04406).
       r2: weight of the same on fakes.
+      gp: weight of the penalty that wants slope 1 between data and fakes (1704.00028; 10 there).
+      lazy: take the penalties once in so many steps on average, so many times as strong.
+      unroll: virtual critic moves through which the generator differentiates (1611.02163).
+      unroll_lr: of these plain gradient moves.
       trains: branches that the generator's move changes; by default those through which the model samples.
       when: step -> whether the generator moves (n_critic).
       stage: the stage of the model during which the game is played.
@@ -68,6 +104,7 @@ def adversarial(
     sees, trains = sees or samples(model), model.generates if trains is None else trains
     if not trains:
         raise ValueError("adversarial needs `trains`, or a model with `generates`: the branches that the verdict changes")
+    penalty = smooth(r1, r2, gp, lazy)
 
     def init(key: jax.Array, batch: Batch) -> Params:
         params = model.init(key, batch)
@@ -76,21 +113,33 @@ def adversarial(
         real, _ = sees(params, key, batch)
         return params | {name: critic.init(stream(key, name), *real)}
 
-    def judge(params: Params, key: jax.Array, batch: Batch) -> Loss:
-        real, fake = jax.lax.stop_gradient(sees(params, key, batch))
-        logits = partial(_logits, critic, params[name])
+    def verdict(weights: Params, key: jax.Array, batch: Batch, real: Seen, fake: Seen) -> Loss:
+        """The critic's loss, of its weights."""
+        logits = partial(_logits, critic, weights)
         on_real, on_fake = logits(real), logits(fake)
-        value = game.critic(on_real, on_fake)  # 1. the game
-        value += 0.5 * r1 * _penalty(logits, real) if r1 else 0.0  # 2. smoothness
-        value += 0.5 * r2 * _penalty(logits, fake) if r2 else 0.0
-        return Loss(value, {"real": on_real.mean(), "fake": on_fake.mean(), "accuracy": game.accuracy(on_real, on_fake)})
+        value = game.critic(on_real, on_fake) + penalty(logits, key, batch, real, fake)  # 1. the game, 2. smoothness
+        seen = {"real": on_real.mean(), "fake": on_fake.mean()}
+        return Loss(value, seen | ({"accuracy": game.accuracy(on_real, on_fake)} if game.accuracy else {}))
+
+    def judge(params: Params, key: jax.Array, batch: Batch) -> Loss:
+        return verdict(params[name], key, batch, *jax.lax.stop_gradient(sees(params, key, batch)))
 
     def please(params: Params, key: jax.Array, batch: Batch) -> Loss:
         real, fake = sees(params, key, batch)
-        logits = partial(_logits, critic, params[name])
+        of_weights = lambda weights: verdict(weights, key, batch, real, fake).value
+        weights = moved(of_weights, params[name], unroll, unroll_lr) if unroll else params[name]
+        logits = partial(_logits, critic, weights)
         return Loss(game.generator(logits(real), logits(fake)))  # 3
 
-    moves = (Phase(name, judge, (name,), critic_tx), Phase(f"{name}/generator", please, tuple(trains), tx, when))
+    def follow(params: Params, key: jax.Array, batch: Batch) -> Loss:
+        target = jax.lax.stop_gradient(critic.follow(params[name]))
+        gaps = jax.tree.map(lambda now, then: 0.5 * jnp.sum((now - then) ** 2), params[name]["vectors"], target)
+        return Loss(sum(jax.tree.leaves(gaps)))
+
+    learnt = f"{name}/weights" if critic.follow else name
+    moves = (Phase(name, judge, (learnt,), critic_tx), Phase(f"{name}/generator", please, tuple(trains), tx, when))
+    if critic.follow:
+        moves += (Phase(f"{name}/vectors", follow, (f"{name}/vectors",), optax.sgd(1.0)),)
     stages = list(model.stages)
     stages[stage] = (*stages[stage], *moves)
     return model._replace(init=init, stages=tuple(stages))
@@ -98,12 +147,6 @@ def adversarial(
 
 def _logits(critic: Net, params: Params, seen: Seen) -> jax.Array:
     logits = critic.apply(params, *seen)
-    if logits.shape != (seen[0].shape[0],):
-        raise ValueError(f"a critic gives one logit an example, (B,); this one gives {logits.shape}")
+    if logits.ndim != 1 or seen[0].shape[0] % logits.shape[0]:
+        raise ValueError(f"a critic gives one logit an example, (B,); this one gives {logits.shape}: give it out=()")
     return logits
-
-
-def _penalty(logits: Callable[[Seen], jax.Array], seen: Seen) -> jax.Array:
-    """Mean squared norm of the critic's gradient with respect to all it sees."""
-    gradients = jax.grad(lambda seen: logits(seen).sum())(seen)
-    return sum(jnp.sum(g**2) for g in gradients) / seen[0].shape[0]

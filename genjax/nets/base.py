@@ -21,6 +21,7 @@ class Net(NamedTuple):
     init: Callable[..., Any]  # (key, *inputs) -> params
     apply: Callable[..., jax.Array]  # (params, *inputs) -> output
     walk: Walk | None = None  # causal networks that can say the same place by place
+    follow: Callable[..., Any] | None = None  # params {"weights", "vectors"} -> next vectors, which no gradient trains
 
 
 def as_net(module: nn.Module) -> Net:
