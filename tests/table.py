@@ -12,8 +12,10 @@ from genjax.bijections import chain, checkerboard, coupling, logit
 from genjax.densities import discretized_logistic, gaussian
 from genjax.families.autoregressive import autoregressive
 from genjax.families.diffusion import diffusion
+from genjax.families.energy import energy, geometric, score_matching
 from genjax.families.flow import dequantized, flow
 from genjax.families.gan import hinge, implicit, relativistic
+from genjax.families.rbm import rbm
 from genjax.families.vae import vae
 from genjax.families.vq import vq
 from genjax.heads import categorical
@@ -74,6 +76,14 @@ def toy_codes(tx=None) -> Model:
     return autoregressive(net, (4,), categorical(6, grid=False), tx or adam())
 
 
+def toy_energy(tx=None, **options) -> Model:
+    return energy(small(()), SHAPE, tx or adam(), steps=3, sampling_steps=4, **options)
+
+
+def toy_scores(tx=None, **options) -> Model:
+    return score_matching(small(()), SHAPE, tx or adam(), sigmas=geometric(1.0, 0.1, 3), moves=2, **options)
+
+
 def chains(tx=None) -> Model:
     """Not a model of the library: the smallest one with rows that ride with the next batch (an energy model's chains)."""
 
@@ -110,6 +120,10 @@ TABLE: dict[str, Callable[..., Model]] = {
     "vq": toy_vq,
     "latent(vq, autoregressive)": lambda tx=None: latent(toy_vq(tx), toy_codes(tx), scaled=False),
     "memory": chains,
+    "energy": lambda tx=None: toy_energy(tx, slots=2, fresh=0.3, alpha=0.1, data_noise=0.1, classes=CLASSES),
+    "score matching": lambda tx=None: toy_scores(tx, classes=CLASSES),
+    "rbm": lambda tx=None: rbm(5, SHAPE, tx or adam(), steps=2, sampling_steps=4),
+    "rbm, CD": lambda tx=None: rbm(5, SHAPE, tx or adam(), persistent=False, sampling_steps=4),
 }
 COVERS = {  # public constructor -> its rows
     "genjax.families.vae.vae": "vae",
@@ -118,6 +132,9 @@ COVERS = {  # public constructor -> its rows
     "genjax.families.flow.flow": "flow",
     "genjax.families.flow.dequantized": "dequantized flow",
     "genjax.families.autoregressive.autoregressive": "autoregressive",
+    "genjax.families.energy.energy": "energy",
+    "genjax.families.energy.score_matching": "score matching",
+    "genjax.families.rbm.rbm": "rbm",
     "genjax.families.vq.vq": "vq",
     "genjax.hybrids.adversarial.adversarial": "adversarial(vae)",
     "genjax.hybrids.latent.latent": "latent(vae, diffusion)",

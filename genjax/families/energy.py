@@ -1,0 +1,221 @@
+"""Energy-based models: p(x) = exp(-E(x)) / Z with a network for E and a Z that nobody knows.
+
+By chains (1903.08689), E = f / T with the network f and a temperature T:
+
+    loss = f(x) - f(x') + alpha ( f(x)^2 + f(x')^2 )                                                       (1) + (2)
+
+x' are where Markov chains of p have come: those of an example rest in `memory` and are moved on a little in each step. Where
+they are draws of p the gradient of (1) is T times that of -log p. With Langevin moves of the step s,
+
+    x' <- x' - s/2T grad f(x') + sqrt(s) noise
+
+the usual large gradient step with little noise is a low temperature: step 10 with noise 0.005 is s = 2.5e-5, T = 2.5e-6.
+
+By denoising score matching at levels sigma (1907.05600), from a network of an energy (E = f / sigma) or of a score:
+
+    loss = 1/2 E || sigma score(x + sigma e; sigma) + e ||^2 / D,   score = -grad E                              (3)
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from genjax.chains import Field, Kernel, Run, annealed, contrast, drift, langevin, named, run
+from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, normal, stream
+from genjax.nets import Net
+
+
+def energy(
+    net: Net,
+    shape: Sequence[int],
+    tx: optax.GradientTransformation,
+    *,
+    kernel: Callable[[Field], Kernel] = partial(langevin, step=0.01),
+    steps: int = 40,
+    sampling_steps: int = 400,
+    temperature: float = 1.0,
+    start: Callable[[jax.Array, tuple[int, ...]], jax.Array] = jax.random.normal,
+    slots: int = 1,
+    fresh: float = 0.05,
+    alpha: float = 0.0,
+    data_noise: float = 0.0,
+    classes: int = 0,
+) -> Model:
+    """An energy-based model with the branch `energy`, learnt from persistent chains.
+
+    Args:
+      net: (x, condition) -> (B,), f of (1).
+      shape: of one example.
+      tx: optimizer.
+      kernel: log p -> how chains move, see `genjax.chains`.
+      steps: moves of a chain in each training step.
+      sampling_steps: moves of a sample from its start.
+      temperature: T of E = f / T; the chains of a low one go straight down.
+      start: (key, shape) -> where a chain begins.
+      slots: chains that an example's place in the batch keeps; one of them, drawn anew in each step, is moved. More of them
+        are a longer replay: batch * slots chains in all.
+      fresh: the share of chains that begin anew in a step.
+      alpha: weight of (2), which keeps f near zero.
+      data_noise: standard deviation of normal noise on the data.
+      classes: condition on labels 0 .. classes - 1; 0 for none. A chain keeps the label that it began with.
+
+    Returns:
+      A Model with `energy` and with rows of `memory`. It has no `log_prob`.
+    """
+    shape = tuple(shape)
+    _check(kernel, shape, steps, sampling_steps, temperature, slots, fresh)
+
+    def condition(y):
+        return None if not classes else jax.nn.one_hot(y, classes)
+
+    def f(params: Params, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        return net.apply(params["energy"], x, condition(y))
+
+    def init(key: jax.Array, batch: Batch) -> Params:
+        return {"energy": _scalar(net, stream(key, "energy"), batch["x"], condition(batch.get("y")))}
+
+    def begin(keys: jax.Array) -> jax.Array:
+        return jax.vmap(lambda key: start(stream(key, "start"), shape))(keys)
+
+    def walk(params: Params, keys: jax.Array, x: jax.Array, y: jax.Array | None, count: int) -> Run:
+        return run(kernel(lambda x: -f(params, x, y) / temperature), named(keys, "walk"), x, count)
+
+    def memory(params: Params, key: jax.Array, batch: Batch) -> Batch:
+        keys = jax.vmap(lambda key: jax.random.split(key, slots))(example_keys(key, batch))
+        labels = {"labels": jnp.tile(batch["y"][:, None], (1, slots))} if classes else {}
+        return {"chains": jax.vmap(begin)(keys)} | labels
+
+    def moved(params: Params, keys: jax.Array, batch: Batch) -> tuple[Run, jax.Array | None, Batch]:
+        """(one chain an example after its moves, their labels, the memory with them)."""
+        slot = jax.vmap(lambda key: jax.random.randint(key, (), 0, slots))(named(keys, "slot"))
+        anew = jax.vmap(lambda key: jax.random.bernoulli(key, fresh))(named(keys, "fresh"))
+        pick = lambda new, old: _either(anew, new, jax.vmap(lambda rows, k: rows[k])(old, slot))
+        put = lambda old, new: jax.vmap(lambda rows, k, row: rows.at[k].set(row))(old, slot, new)
+        y = pick(batch["y"], batch["labels"]) if classes else None
+        out = walk(jax.lax.stop_gradient(params), keys, pick(begin(keys), batch["chains"]), y, steps)
+        labels = {"labels": put(batch["labels"], y)} if classes else {}
+        return out, y, {"chains": put(batch["chains"], out.x)} | labels
+
+    def loss(params: Params, key: jax.Array, batch: Batch) -> Loss:
+        keys = example_keys(key, batch)
+        chains, y, rows = moved(params, keys, batch)
+        x = batch["x"] + data_noise * normal(named(keys, "data"), shape)
+        f_data, f_chains = f(params, x, batch.get("y")), f(params, chains.x, y)
+        value, seen = contrast(f_data, f_chains)  # 1. data down, chains up
+        value += alpha * jnp.mean(f_data**2 + f_chains**2)  # 2. near zero
+        size = jnp.sqrt(jnp.mean(chains.x**2) / jnp.maximum(jnp.mean(x**2), 1e-12))
+        return Loss(value, seen | {"accepted": chains.accepted.mean(), "chain_scale": size}, rows)
+
+    def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        return walk(params, keys, begin(keys), y, sampling_steps).x
+
+    told = lambda params, x, y=None: f(params, x, y) / temperature
+    phase = Phase("contrast", loss, ("energy",), tx)
+    return Model(init, ((phase,),), sample, ("energy",), memory=memory, energy=told)
+
+
+# ---- denoising score matching --------------------------------------------------------------------------------------------
+
+
+def minus_gradient(net: Net) -> Callable[..., jax.Array]:
+    """sigma times the score from a network of an energy, (x, t, condition) -> (B,)."""
+    return lambda params, x, *given: -jax.grad(lambda x: net.apply(params, x, *given).sum())(x)
+
+
+def direct(net: Net) -> Callable[..., jax.Array]:
+    """sigma times the score from a network that says it, (x, t, condition) -> x's shape."""
+    return net.apply
+
+
+def geometric(largest: float, smallest: float, count: int) -> tuple[float, ...]:
+    """Noise levels that fall by one factor."""
+    return tuple(float(largest * (smallest / largest) ** (k / max(count - 1, 1))) for k in range(count))
+
+
+def score_matching(
+    net: Net,
+    shape: Sequence[int],
+    tx: optax.GradientTransformation,
+    *,
+    sigmas: Sequence[float] = geometric(10.0, 0.01, 10),
+    as_score: Callable[[Net], Callable[..., jax.Array]] = minus_gradient,
+    step: float = 0.2,
+    moves: int = 10,
+    classes: int = 0,
+) -> Model:
+    """Energies or scores of noisy data at several levels, with the branch `energy`; samples by annealed Langevin moves.
+
+    Args:
+      net: (x, t, condition) -> (B,), or x's shape where `as_score` is `direct`; t (B,) is 1 at the largest sigma, 0 at the
+        smallest.
+      shape: of one example.
+      tx: optimizer.
+      sigmas: falling; the first near the largest distance between two data, the last hardly seen (2006.09011).
+      as_score: `minus_gradient` or `direct`: what the network says.
+      step: of a Langevin move at level sigma in units of sigma^2.
+      moves: at each level.
+      classes: condition on labels 0 .. classes - 1; 0 for none.
+
+    Returns:
+      A Model whose samples end with the mean of x given the last level's. With `minus_gradient` it has `energy`, that of data
+      with the smallest noise.
+    """
+    shape, levels = tuple(shape), jnp.asarray(sigmas, jnp.float32)
+    if len(sigmas) < 2 or min(sigmas) <= 0 or list(sigmas) != sorted(sigmas, reverse=True):
+        raise ValueError(f"sigmas must be 2 or more levels that fall and stay above 0, not {tuple(sigmas)}")
+    drift(lambda x: x, step)  # refuses a step that is none
+    if moves < 1:
+        raise ValueError(f"annealed Langevin sampling needs moves >= 1 at each level, not moves={moves}")
+    scaled_score, times = as_score(net), jnp.linspace(1.0, 0.0, len(sigmas))
+
+    def given(t: jax.Array, x: jax.Array, y: jax.Array | None) -> tuple:
+        return x, jnp.broadcast_to(t, x.shape[:1]), None if not classes else jax.nn.one_hot(y, classes)
+
+    def init(key: jax.Array, batch: Batch) -> Params:
+        return {"energy": net.init(stream(key, "energy"), *given(0.0, batch["x"], batch.get("y")))}
+
+    def loss(params: Params, key: jax.Array, batch: Batch) -> Loss:
+        keys, x = example_keys(key, batch), batch["x"]
+        level = jax.vmap(lambda key: jax.random.randint(key, (), 0, len(sigmas)))(named(keys, "level"))
+        sigma, e = levels[level].reshape(-1, *[1] * len(shape)), normal(named(keys, "noise"), shape)
+        out = scaled_score(params["energy"], *given(times[level], x + sigma * e, batch.get("y")))
+        return Loss(0.5 * jnp.mean((out + e) ** 2))  # 3
+
+    def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        at = lambda x, t: scaled_score(params["energy"], *given(t, x, y))
+        kernel_at = lambda level: drift(lambda x: at(x, level[1]) / level[0], step * level[0] ** 2)
+        x = annealed(kernel_at, named(keys, "walk"), sigmas[0] * normal(named(keys, "start"), shape), (levels, times), moves).x
+        return x + sigmas[-1] * at(x, 0.0)
+
+    told = lambda params, x, y=None: net.apply(params["energy"], *given(0.0, x, y)) / sigmas[-1]
+    phase = Phase("denoise", loss, ("energy",), tx)
+    return Model(init, ((phase,),), sample, ("energy",), energy=told if as_score is minus_gradient else None)
+
+
+# ---- parts -------------------------------------------------------------------------------------------------------------
+
+
+def _either(which: jax.Array, yes: jax.Array, no: jax.Array) -> jax.Array:
+    """Row by row."""
+    return jnp.where(which.reshape(-1, *[1] * (yes.ndim - 1)), yes, no)
+
+
+def _scalar(net: Net, key: jax.Array, *inputs: jax.Array | None) -> Params:
+    """Parameters of a network, refused where it does not give one number an example."""
+    params = net.init(key, *inputs)
+    if (got := jax.eval_shape(net.apply, params, *inputs).shape) != inputs[0].shape[:1]:
+        raise ValueError(f"an energy is one number an example, (B,); this network gives {got}")
+    return params
+
+
+def _check(kernel, shape, steps, sampling_steps, temperature, slots, fresh) -> None:
+    """Refuse numbers with which no chain moves."""
+    kernel(lambda x: jnp.zeros(len(x)))  # a step below zero is refused here rather than in the first training step
+    for name, value in (("steps", steps), ("sampling_steps", sampling_steps), ("slots", slots)):
+        if value < 1:
+            raise ValueError(f"an energy model needs {name} >= 1, not {name}={value}")
+    if not temperature > 0 or not 0 <= fresh <= 1:
+        raise ValueError(f"an energy model needs temperature > 0 and 0 <= fresh <= 1, not {temperature} and {fresh}")
