@@ -70,13 +70,13 @@ def autoregressive(
         return jax.vmap(lambda key, theta: head.draw(jax.random.fold_in(key, place), theta))(keys, theta)
 
     def walked(params: Params, keys: jax.Array, y: jax.Array | None) -> jax.Array:
+        state, step = net.walk(params["net"], len(keys), places, condition(y))
+
         def one(carry, place):
-            state, before = carry
-            state, theta = net.walk.step(params["net"], state, place, before)
+            state, theta = step(carry[0], place, carry[1])
             x = draws(keys, place, theta)
             return (state, x), x
 
-        state = net.walk.start(params["net"], len(keys), places, condition(y))
         _, x = jax.lax.scan(one, (state, empty(len(keys))[:, 0]), jnp.arange(count))
         return x.swapaxes(0, 1)
 

@@ -7,12 +7,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-
-class Walk(NamedTuple):
-    """A causal network one place at a time, keeping what it needs of the places before."""
-
-    start: Callable[..., Any]  # (params, examples, places, *conditions) -> state before the first place
-    step: Callable[..., tuple[Any, jax.Array]]  # (params, state, place, x at the place before) -> state, output at the place
+# A causal network one place at a time, keeping what it needs of the places before:
+# (params, examples, places, *conditions) -> state before the first place, and a step
+# (state, place, x at the place before) -> state, output at the place. What can be made ready once is, outside the step.
+Walk = Callable[..., tuple[Any, Callable[[Any, jax.Array, jax.Array], tuple[Any, jax.Array]]]]
 
 
 class Net(NamedTuple):
@@ -31,12 +29,6 @@ def as_net(module: nn.Module) -> Net:
         return jax.jit(module.init)(key, *inputs)["params"]
 
     return Net(init, lambda params, *inputs: module.apply({"params": params}, *inputs))
-
-
-def as_walking_net(module: nn.Module) -> Net:
-    """The same of a causal module that has methods `begin` and `step`, as `Walk` wants them."""
-    call = lambda method: lambda params, *inputs: module.apply({"params": params}, *inputs, method=method)
-    return as_net(module)._replace(walk=Walk(call("begin"), call("step")))
 
 
 def conditions(*given: jax.Array | None) -> jax.Array | None:

@@ -10,6 +10,7 @@ Walking, each layer keeps the vertical rows and horizontal columns that its wind
 once a row, the horizontal one once a pixel, so a whole image costs about what one pass over it does (2017, fast PixelCNN++).
 """
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -17,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from genjax.nets.base import Net, as_walking_net
+from genjax.nets.base import Net, as_net
 from genjax.nets.conv import conv
 
 
@@ -37,7 +38,13 @@ def pixelcnn(
     """
     if not window % 2 or not first % 2:
         raise ValueError(f"windows have a middle: window={window} and first={first} must be odd")
-    return as_walking_net(_PixelCNN(parts, width, depth, window, first, levels, channels))
+    module = _PixelCNN(parts, width, depth, window, first, levels, channels)
+
+    def walk(params, size, places, condition=None):
+        call = partial(module.apply, {"params": params})
+        return call(size, places, condition, method="begin"), partial(call, method="step")
+
+    return as_net(module)._replace(walk=walk)
 
 
 class _PixelCNN(nn.Module):

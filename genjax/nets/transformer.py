@@ -10,13 +10,14 @@ numbers is added to the start, integers (B, L) are a prefix of tokens that every
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
+from operator import itemgetter
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nets.base import Net, as_walking_net
+from genjax.nets.base import Net, Walk, as_net
 
 
 def gpt(
@@ -50,7 +51,8 @@ def gpt(
         raise ValueError(
             f"width {width} must divide over {heads} heads" + (", each of even width for rotary" if rotary else "")
         )
-    return as_walking_net(_GPT(levels, parts, context, width, depth, heads, rotary, norm, bias, remat, prefix_levels))
+    module = _GPT(levels, parts, context, width, depth, heads, rotary, norm, bias, remat, prefix_levels)
+    return as_net(module)._replace(walk=_walk(module))
 
 
 class _GPT(nn.Module):
@@ -93,7 +95,7 @@ class _GPT(nn.Module):
         self.fits(before + flat.shape[1] - 1)
         h = jnp.concatenate([h, self.token(flat[:, :-1])], axis=1)
         h, _ = self.blocks(self.placed(h, 0), None, None)
-        return self.head(self.last_norm(h[:, before - 1 :])).reshape(size, *places, self.parts)
+        return self.answer(h[:, before - 1 :]).reshape(size, *places, self.parts)
 
     def opening(self, size: int, condition: jax.Array | None) -> tuple[jax.Array, int]:
         """(B, L + 1, width) embeddings of the prefix and the start, and L + 1."""
@@ -115,27 +117,43 @@ class _GPT(nn.Module):
                 f"prefix and places take {length} slots, but context={self.context}; make it larger or cut the prefix"
             )
 
-    def begin(self, size: int, places: Sequence[int], condition: jax.Array | None = None) -> Any:
-        """Keys and values of prefix and start, room for the rest, and what the first place is read off."""
-        h, before = self.opening(size, condition)
-        length = before + prod(places) - 1
-        self.fits(length)
-        shape = (self.depth, size, length, self.heads, self.width // self.heads)
-        cache = (jnp.zeros(shape, h.dtype), jnp.zeros(shape, h.dtype))
-        h, cache = self.blocks(self.placed(h, 0), cache, 0)
-        return cache, before, h[:, -1]
+    def one(self, token: jax.Array, place: jax.Array, start: jax.Array, before: int) -> jax.Array:
+        """(B, 1, width) what the blocks see to answer at a place: the token before it, at the first place the start."""
+        return self.placed(jnp.where(place > 0, self.token(token)[:, None], start), before - 1 + place)
 
-    def step(self, state: Any, place: jax.Array, token: jax.Array) -> tuple[Any, jax.Array]:
-        """The place's output; at the first one it is known already, and the token is ignored."""
-        cache, before, first = state
+    def answer(self, h: jax.Array) -> jax.Array:
+        return self.head(self.last_norm(h))
 
-        def go_on(cache):
-            at = before + place - 1
-            h, cache = self.blocks(self.placed(self.token(token)[:, None], at), cache, at)
-            return cache, h[:, 0]
 
-        cache, h = jax.lax.cond(place > 0, go_on, lambda cache: (cache, first), cache)
-        return (cache, before, first), self.head(self.last_norm(h))
+def _walk(module: _GPT) -> Walk:
+    """Keys and values are kept, layer by layer; layers are taken out of their stack once, not at every place."""
+    block = Block(module.heads, module.rotary, module.norm, module.bias)
+
+    def walk(params: Any, size: int, places: Sequence[int], condition: jax.Array | None = None) -> tuple[Any, Callable]:
+        call = partial(module.apply, {"params": params})
+        layers = [jax.tree.map(itemgetter(number), params["blocks"]) for number in range(module.depth)]
+
+        def through(h, caches, at):
+            kept = []
+            for layer, cache in zip(layers, caches, strict=True):
+                h, cache = block.apply({"params": layer}, h, cache, at)
+                kept.append(cache)
+            return h, kept
+
+        def step(caches, place, token):
+            h, caches = through(call(token, place, start, before, method="one"), caches, before - 1 + place)
+            return caches, call(h[:, 0], method="answer")
+
+        opening, before = call(size, condition, method="opening")
+        length, start = before + prod(places) - 1, opening[:, -1:]
+        module.fits(length)
+        empty = jnp.zeros((size, module.heads, length, module.width // module.heads), opening.dtype)
+        caches = [(empty, empty)] * module.depth
+        if before > 1:
+            _, caches = through(call(opening[:, :-1], 0, method="placed"), caches, 0)
+        return caches, step
+
+    return walk
 
 
 class Block(nn.Module):
@@ -151,7 +169,7 @@ class Block(nn.Module):
         def dense(features: int, name: str) -> Callable[[jax.Array], jax.Array]:
             layer = nn.Dense(
                 features, use_bias=self.bias, name=name
-            )  # over rows: more axes cost XLA's CPU gradient twice the time
+            )  # over rows: on a CPU more axes double the gradient's time
             return lambda h: layer(h.reshape(-1, h.shape[-1])).reshape(*h.shape[:-1], features)
 
         width, shape = h.shape[-1], (*h.shape[:-1], self.heads, h.shape[-1] // self.heads)
@@ -161,33 +179,32 @@ class Block(nn.Module):
         if cache is None:
             mixed = attention(q, k, v)
         else:
-            cache = tuple(jax.lax.dynamic_update_slice_in_dim(old, new, at, 1) for old, new in zip(cache, (k, v), strict=True))
-            seen = jnp.arange(cache[0].shape[1]) <= at + jnp.arange(h.shape[1])[:, None]
-            mixed = attention(q, *cache, seen)
+            write = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new.swapaxes(1, 2), at, 2)
+            cache = (write(cache[0], k), write(cache[1], v))
+            mixed = _attend(q.swapaxes(1, 2), *cache, at).swapaxes(1, 2)
         h = h + dense(width, "out")(mixed.reshape(h.shape))
         inner = nn.gelu(dense(4 * width, "up")(self.norm()(h)))
         return h + dense(width, "down")(inner), cache
 
 
-def attention(q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array | None = None) -> jax.Array:
-    """softmax(q k' / sqrt(C)) v over the places that are `seen` (T, S), else those up to its own.
+def attention(q: jax.Array, k: jax.Array, v: jax.Array, causal: bool = True) -> jax.Array:
+    """softmax(q k' / sqrt(C)) v, over the places up to each one's own or over all; q, k and v are (B, T, heads, C).
 
-    q is (B, T, heads, C), k and v are (B, S, heads, C). On a CPU heads come before places, where its matrix products are two
-    to three times as fast.
+    On a CPU heads come before places, where its matrix products are two to three times as fast.
     """
 
     def on_cpu(q, k, v):
-        q, k, v = (part.swapaxes(1, 2) for part in (q, k, v))
-        scores = q @ k.swapaxes(2, 3) / q.shape[-1] ** 0.5
-        mask = jnp.tril(jnp.ones(scores.shape[2:], bool)) if seen is None else seen
-        weights = jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(scores.dtype).min), axis=-1)
-        return (weights @ v).swapaxes(1, 2)
+        return _attend(*(part.swapaxes(1, 2) for part in (q, k, v)), 0 if causal else k.shape[1]).swapaxes(1, 2)
 
-    def elsewhere(q, k, v):
-        mask = None if seen is None else seen[None, None]
-        return jax.nn.dot_product_attention(q, k, v, mask=mask, is_causal=seen is None)
-
+    elsewhere = partial(jax.nn.dot_product_attention, is_causal=causal)
     return jax.lax.platform_dependent(q, k, v, cpu=on_cpu, default=elsewhere)
+
+
+def _attend(q: jax.Array, k: jax.Array, v: jax.Array, at: Any) -> jax.Array:
+    """The same, heads before places: q (B, heads, T, C), k and v (B, heads, S, C). Query t sees the places up to at + t."""
+    scores = q @ k.swapaxes(2, 3) / q.shape[-1] ** 0.5
+    seen = jnp.arange(k.shape[2]) <= at + jnp.arange(q.shape[2])[:, None]
+    return jax.nn.softmax(jnp.where(seen, scores, jnp.finfo(scores.dtype).min), axis=-1) @ v
 
 
 def turn(x: jax.Array, places: jax.Array) -> jax.Array:

@@ -78,11 +78,11 @@ def their_logits(theirs, tokens):
 
 def our_walk(net, params, tokens, condition):
     """(B, T, levels) logits by the cache of keys and values."""
-    state = net.walk.start(params, len(tokens), tokens.shape[1:], condition)
+    state, step = net.walk(params, len(tokens), tokens.shape[1:], condition)
     before = jnp.concatenate([jnp.zeros_like(tokens[:, :1]), tokens[:, :-1]], axis=1)  # the first is ignored
 
     def one(state, place):
-        return net.walk.step(params, state, place, before[:, place])
+        return step(state, place, before[:, place])
 
     return jax.lax.scan(one, state, jnp.arange(tokens.shape[1]))[1].swapaxes(0, 1)
 
