@@ -2,6 +2,7 @@
 
 from genjax.nets.base import Net, as_net
 from genjax.nets.conv import conv_critic, conv_decoder, conv_encoder
+from genjax.nets.dit import dit
 from genjax.nets.made import made
 from genjax.nets.mlp import mlp
 from genjax.nets.pixelcnn import pixelcnn
@@ -15,6 +16,7 @@ __all__ = [
     "conv_critic",
     "conv_decoder",
     "conv_encoder",
+    "dit",
     "gpt",
     "made",
     "mlp",
