@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from genjax.densities import LatentCode
+from genjax.schedules import Process
 
 Params = dict[str, Any]
 Batch = dict[str, jax.Array]
@@ -52,9 +53,12 @@ class Model(NamedTuple):
     decode: Callable[..., jax.Array] | None = None  # (params, codes, y=None) -> x
     log_prob: Callable[[Params, Batch], jax.Array] | None = None  # exact, nats per example; a bound never has this name
     bound: Callable[..., jax.Array] | None = None  # (params, key, batch, samples=1) -> lower bound on log_prob, nats
+    complete: Callable[..., jax.Array] | None = None  # (params, keys, opening (B, L, ...), y=None) -> x
     memory: Callable[[Params, jax.Array, Batch], Batch] | None = None  # the rows that ride with the first batch
     latent_code: LatentCode | None = None  # what bits-back and lossy compression need
     energy: Callable[..., jax.Array] | None = None  # (params, x, y=None) -> (B,) nats, -log p(x) up to an unknown constant
+    denoise: Callable[..., jax.Array] | None = None  # (params, x_t, t, y=None) -> E[x_0 | x_t]; t (B,) or one for all
+    process: Process | None = None  # which noised x_t
 
 
 # ---- random numbers: fold by name, by step, by example; so nothing depends on what else was drawn --------------------
@@ -161,7 +165,8 @@ def _inner(name: str, batch: Batch) -> Batch:
 def need(model: Model, field: str, who: str) -> Callable:
     """The capability `field` of a model, or a ValueError that says which is missing and which there are."""
     if (capability := getattr(model, field)) is None:
-        have = [name for name in ("encode", "decode", "log_prob", "bound", "energy") if getattr(model, name) is not None]
+        able = ("encode", "decode", "log_prob", "bound", "energy", "complete")
+        have = [name for name in able if getattr(model, name) is not None]
         raise ValueError(f"{who} needs a model with `{field}`; this one has {', '.join(have) or 'only `sample`'}")
     return capability
 

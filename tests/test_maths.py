@@ -20,7 +20,7 @@ from genjax.model import Loss, Model, Phase, as_batch, get, pick, place, put, st
 from genjax.nets import mlp
 from genjax.precision import half
 from genjax.samplers import ddim
-from genjax.schedules import cosine, noised, straight
+from genjax.schedules import cosine, noised, straight, uniform_grid
 from tests.table import LATENT, batch, model, small, start, toy_diffusion, toy_vae
 
 KEY = jax.random.key(0)
@@ -192,7 +192,7 @@ def gaussian_ddim(process, steps, mean=0.7, scale=0.5):
         return mean + gain * (x - alpha * mean)
 
     x = jnp.linspace(-2.0, 2.0, 9)
-    return float(jnp.abs(ddim(denoise, process, x, steps) - (mean + scale * x)).max())
+    return float(jnp.abs(ddim()(denoise, process, uniform_grid()(process, steps), x) - (mean + scale * x)).max())
 
 
 @processes
@@ -206,7 +206,7 @@ def test_ddim_converges_to_the_exact_flow_with_order_one(process):
 def test_ddim_takes_the_steps_it_is_asked_for():
     times = []
     with jax.disable_jit():
-        ddim(lambda x, t: times.append(float(t)) or x, cosine(), jnp.zeros(1), 7)
+        ddim()(lambda x, t: times.append(float(t)) or x, cosine(), uniform_grid()(cosine(), 7), jnp.zeros(1))
     np.testing.assert_allclose(times, np.linspace(1, 0, 8)[:-1], rtol=1e-6)
 
 

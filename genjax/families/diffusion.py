@@ -1,40 +1,31 @@
-"""Denoising diffusion (2006.11239) in continuous time, trained on a weighted denoising error.
+"""Denoising diffusion (2006.11239) in continuous time, and flow matching (2210.02747): one family, other functions of time.
 
-    x_t = alpha(t) x_0 + sigma(t) noise,   t ~ U[0, 1]
-    loss = E || net(x_t, t) - target ||^2 / D                                                                  (1)
+    x_t = alpha(t) x_0 + sigma(t) noise,   t drawn by `times`
+    loss = weight(t) E || x_0(x_t, t) - x_0 ||^2 / D,  by default the squared error of the network's own target       (1)
 
-with target v = alpha noise - sigma x_0 (2202.00512), the noise, or x_0. Whatever is predicted, sampling sees x_0.
+    guidance (2207.12598)           x_0 = x_0(x_t, t, none) + scale (x_0(x_t, t, y) - x_0(x_t, t, none))              (2)
+    learned variance (2102.09672)   loss = (1) + 1/1000 of the variational bound, which trains the variance alone     (3)
+
+DDPM: diffusion(net, shape, tx, process=ddpm(), prediction=noise, sampler=ancestral(), steps=1000). EDM: process=exploding(),
+prediction=edm(), times=lognormal_times(), sampler=heun(), grid=karras_grid(), steps=18. Flow matching: process=straight(),
+prediction=drift. Whatever is predicted, samplers, bounds and hybrids see x_0, see `Model.denoise`.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, normal, stream
 from genjax.nets import Net
-from genjax.samplers import ddim
-from genjax.schedules import Process, cosine, levels
+from genjax.predictions import Prediction, Weight, clean, drift, edm, noise, own_units, velocity
+from genjax.reverse import Decoder, chain_term, chain_time, flow_log_prob, normal_log_prob, prior_term
+from genjax.samplers import Sampler, ddim
+from genjax.schedules import Grid, Process, Times, cosine, levels, ratio, uniform_grid, uniform_times
 
-
-class Prediction(NamedTuple):
-    """What the network is asked for, given alpha and sigma of the time."""
-
-    target: Callable[..., jax.Array]  # (alpha, sigma, x_0, noise) -> target
-    clean: Callable[..., jax.Array]  # (alpha, sigma, x_t, output) -> x_0
-
-
-velocity = Prediction(
-    lambda alpha, sigma, x, noise: alpha * noise - sigma * x,
-    lambda alpha, sigma, x_t, v: (alpha * x_t - sigma * v) / (alpha**2 + sigma**2),
-)
-noise = Prediction(
-    lambda alpha, sigma, x, noise: noise,
-    lambda alpha, sigma, x_t, noise: (x_t - sigma * noise) / jnp.maximum(alpha, 1e-4),  # alpha is 0 at t = 1
-)
-clean = Prediction(lambda alpha, sigma, x, noise: x, lambda alpha, sigma, x_t, x: x)
+__all__ = ["Prediction", "clean", "diffusion", "drift", "edm", "noise", "velocity"]
 
 
 def diffusion(
@@ -44,42 +35,159 @@ def diffusion(
     *,
     process: Process = cosine(),
     prediction: Prediction = velocity,
+    weight: Weight | None = None,
+    times: Times = uniform_times(),
+    sampler: Sampler = ddim(),
+    grid: Grid = uniform_grid(),
     steps: int = 50,
     classes: int = 0,
+    drop: float = 0.0,
+    guidance: float = 1.0,
+    variance: float | None = 0.0,
+    chain: int = 1000,
+    decoder: Decoder | None = None,
+    flow_steps: int = 0,
 ) -> Model:
     """A diffusion model with the branch `denoiser`.
 
     Args:
-      denoiser: (x_t, t, condition) -> output of x's shape; t (B,) in [0, 1].
+      denoiser: (x_t, t, condition) -> output of x's shape, with twice the channels where the variance is learned; t (B,).
       shape: of one example, scaled to about unit variance.
       tx: optimizer.
       process: alpha and sigma over time.
-      prediction: `velocity`, `noise` or `clean`.
-      steps: of the DDIM sampler, network evaluations a sample.
+      prediction: what the network gives: `velocity`, `noise`, `clean`, `drift` or `edm()`.
+      weight: of the squared error of x_0; None weighs that of the network's own target evenly ("simple").
+      times: what training draws them from.
+      sampler, grid, steps: of `sample`; `steps` steps, the last to t = 0.
       classes: condition on labels 0 .. classes - 1; 0 for none.
-    """
+      drop: share of examples whose label is hidden in training; then label -1 stands for none.
+      guidance: scale of (2); 1 is none.
+      variance: of a step of the chain, its share between `Back.small` and `Back.large`; None to learn it, see `ancestral`.
+      chain: T, steps of the bound, and of training where the variance is learned.
+      decoder: p(x_0 | x_1) of the bound: `discretized_normal(levels)` for pixels in [-1, 1], `normal_log_prob` for densities.
+      flow_steps: Runge-Kutta steps of `log_prob`, see `flow_log_prob`; exact traces, so for few dimensions.
 
-    def condition(y):
-        return None if not classes else jax.nn.one_hot(y, classes)
+    Returns:
+      A Model with `denoise`; where there is a decoder with `bound`, an unbiased estimate of the chain's from `samples` of its
+      terms, each of them once at samples = chain; with flow_steps > 0 with `log_prob`.
+
+    Raises:
+      ValueError: options that do not fit together, no steps, a process that does not end in noise.
+    """
+    shape, learned = tuple(shape), variance is None
+    _check(process, steps, classes, drop, guidance, chain)
+
+    def condition(y: jax.Array | None) -> jax.Array | None:
+        return _one_hot(y, classes, -1 if drop else 0) if classes else None
+
+    def outputs(params: Params, x_t: jax.Array, t: jax.Array, given: jax.Array | None) -> tuple:
+        """(the network's output, x_0, the share of the variance)."""
+        t = jnp.broadcast_to(t, x_t.shape[:1])
+        alpha, sigma = levels(process, t, x_t.ndim)
+        output = denoiser.apply(params["denoiser"], prediction.scale(alpha, sigma) * x_t, t, given)
+        output, share = jnp.split(output, 2, axis=-1) if learned else (output, variance)
+        return output, prediction.clean(alpha, sigma, x_t, output), 0.5 * (share + 1.0) if learned else share
+
+    def denoise(params: Params, x_t: jax.Array, t: jax.Array, y: jax.Array | None = None, *, shares: bool = False):
+        """x_0, and the shares of the variance where asked for; guided, with and without the label in one batch."""
+        given, t = condition(y), jnp.broadcast_to(t, x_t.shape[:1])
+        if shares and not learned:
+            raise ValueError("this model's variance is fixed: make it with variance=None, or sample with ancestral(0.0)")
+        if guidance == 1.0:
+            _, x, share = outputs(params, x_t, t, given)
+        else:
+            twice = lambda a, b: jnp.concatenate([a, b])
+            _, x, share = outputs(params, twice(x_t, x_t), twice(t, t), twice(given, jnp.zeros_like(given)))
+            x, without = jnp.split(x, 2)
+            x, share = without + guidance * (x - without), share[: len(x)] if learned else share
+        return (x, share) if shares else x
 
     def init(key: jax.Array, batch: Batch) -> Params:
         t = jnp.zeros(batch["x"].shape[0])
         return {"denoiser": denoiser.init(stream(key, "denoiser"), batch["x"], t, condition(batch.get("y")))}
 
+    def hidden(key: jax.Array, batch: Batch) -> Batch:
+        if not drop:
+            return batch
+        hide = jax.vmap(lambda key: jax.random.bernoulli(stream(key, "drop"), drop))(example_keys(key, batch))
+        return batch | {"y": jnp.where(hide, -1, batch["y"])}
+
     def loss(params: Params, key: jax.Array, batch: Batch) -> Loss:
-        x, keys = batch["x"], example_keys(key, batch)
-        t = jax.vmap(lambda key: jax.random.uniform(stream(key, "time")))(keys)
+        x, keys, batch = batch["x"], example_keys(key, batch), hidden(key, batch)
+        t = jax.vmap(lambda key: times(stream(key, "time"), process))(keys)
+        number = jnp.ceil(jnp.clip(chain * t, 1, chain)).astype(int)
+        t = chain_time(process, number, chain) if learned else t
         eps = normal(jax.vmap(lambda key: stream(key, "noise"))(keys), x.shape[1:])
         alpha, sigma = levels(process, t, x.ndim)
-        output = denoiser.apply(params["denoiser"], alpha * x + sigma * eps, t, condition(batch.get("y")))
-        return Loss(jnp.mean((output - prediction.target(alpha, sigma, x, eps)) ** 2))  # 1
+        output, x_0, share = outputs(params, alpha * x + sigma * eps, t, condition(batch.get("y")))
+        error = (output - prediction.target(alpha, sigma, x, eps)) ** 2
+        value = jnp.mean(error if weight is None else own_units(weight, process, prediction, t, x.ndim) * error)  # 1
+        if not learned:
+            return Loss(value)
+        fixed = lambda x_t, t: (jax.lax.stop_gradient(x_0), share)
+        nats = chain_term(process, chain, number, x, eps, fixed, decoder or normal_log_prob)
+        bound = chain * nats.mean() / x[0].size
+        return Loss(value + 1e-3 * bound, {"error": value, "bound": bound})  # 3
+
+    def bound(params: Params, key: jax.Array, batch: Batch, samples: int = 1) -> jax.Array:
+        x, keys = batch["x"], example_keys(key, batch)
+        start = jax.vmap(lambda key: jax.random.uniform(stream(key, "time")))(keys)
+        predict = lambda x_t, t: outputs(params, x_t, t, condition(batch.get("y")))[1:]
+
+        def some(total, k):
+            number = jnp.clip(1 + jnp.floor(chain * (k + start) / samples), 1, chain).astype(int)
+            eps = normal(jax.vmap(lambda key: jax.random.fold_in(stream(key, "noise"), k))(keys), x.shape[1:])
+            return total + chain_term(process, chain, number, x, eps, predict, decoder), None
+
+        total, _ = jax.lax.scan(some, jnp.zeros(x.shape[0]), jnp.arange(samples))
+        return -prior_term(process, x) - chain * total / samples
+
+    def log_prob(params: Params, batch: Batch) -> jax.Array:
+        one = lambda x_t, t: denoise(params, x_t, t, batch.get("y"))
+        return flow_log_prob(one, process, batch["x"], steps=flow_steps)
 
     def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
-        def denoise(x_t, t):
-            alpha, sigma = process.alpha(t), process.sigma(t)
-            output = denoiser.apply(params["denoiser"], x_t, jnp.full(x_t.shape[0], t), condition(y))
-            return prediction.clean(alpha, sigma, x_t, output)
+        one = lambda x_t, t, **asked: denoise(params, x_t, t, y, **asked)
+        at = grid(process, steps)
+        return sampler(one, process, at, process.sigma(at[0]) * normal(keys, shape), keys)
 
-        return ddim(denoise, process, normal(keys, shape), steps)
+    return Model(
+        init,
+        ((Phase("denoise", loss, ("denoiser",), tx),),),
+        sample,
+        ("denoiser",),
+        log_prob=log_prob if flow_steps else None,
+        bound=bound if decoder else None,
+        denoise=denoise,
+        process=process,
+    )
 
-    return Model(init, ((Phase("denoise", loss, ("denoiser",), tx),),), sample, ("denoiser",))
+
+def _check(process: Process, steps: int, classes: int, drop: float, guidance: float, chain: int) -> None:
+    if steps < 1:
+        raise ValueError(f"a sampler takes at least one step, but steps={steps}; give steps=1 or more")
+    if chain < 2:
+        raise ValueError(f"a chain has at least two steps, but chain={chain}")
+    if (guidance != 1.0 or drop) and not classes:
+        raise ValueError(f"guidance={guidance}, drop={drop} without a condition: give classes=, or leave both out")
+    if guidance != 1.0 and not drop:
+        raise ValueError(f"guidance={guidance} needs a network that also knows no label: train with drop=0.1, say")
+    with jax.ensure_compile_time_eval():  # a model may be made inside compiled code
+        left = 1.0 / float(ratio(process, process.span[1]))
+    if left > 0.1:
+        raise ValueError(
+            f"this process never reaches noise: at its end alpha / sigma is {left:.2g}, so that samples would start from what "
+            "training has not seen; take larger noise rates or a larger last sigma, until it is below 0.1"
+        )
+
+
+def _one_hot(y: jax.Array | None, classes: int, least: int) -> jax.Array:
+    """(B, classes): zeros for label -1 where that stands for none; a label out of range is refused, in compiled code NaN."""
+    if y is None:
+        raise ValueError("this diffusion model is conditional (classes > 0): give labels y, in the batch or to sample")
+    wrong = (y < least) | (y >= classes)
+    if not isinstance(wrong, jax.core.Tracer) and np.any(wrong):
+        raise ValueError(
+            f"label {int(np.asarray(y)[np.asarray(wrong)][0])} is out of range: labels are {least} .. {classes - 1}"
+        )
+    return jnp.where(jnp.asarray(wrong)[:, None], jnp.nan, jax.nn.one_hot(y, classes))
