@@ -2,6 +2,7 @@
 
     python sample.py runs/x --seeds 0-63 --out grid.png          a grid, and the arrays beside it in grid.npz
     python sample.py runs/x --seeds 7,9,100-103 --label 3        some seeds, all of one class
+    python sample.py runs/x --out page.txt --prefix "ROMEO:"     a model of text goes on from there
     python sample.py runs/x --export params.safetensors          the averaged parameters under their paths
 
 Sample k depends on the checkpoint and on seed k alone, not on what else is drawn with it.
@@ -25,6 +26,7 @@ class Options:
       seeds: one sample each, like 0-63 or 1,5,8-11.
       out: picture to write; the arrays go beside it as .npz.
       label: class of all samples of a conditional model; without it seed k gets class k modulo their number.
+      prefix: text that all samples of a text model begin with.
       raw: the parameters themselves rather than their running average.
       export: write the parameters as safetensors to this file instead of sampling.
       debug: show the traceback of an error.
@@ -33,6 +35,7 @@ class Options:
     seeds: str = "0-63"
     out: str = "grid.png"
     label: int | None = None
+    prefix: str = ""
     raw: bool = False
     export: str = ""
     debug: bool = False
@@ -64,13 +67,24 @@ def pictured(run, params: dict, options: Options) -> str:
     from genjax.trained import draw, labels, seed_list
 
     out, seeds = Path(options.out), seed_list(options.seeds)
-    if out.suffix != ".png":
-        raise ValueError(f"--out {out}: a grid is a .png")
     y = labels(run.recipe, seeds, options.label)
-    x = draw(jax.jit(run.recipe.model.sample), params, seeds, y)
-    picture(out, run.recipe.show(x))
+    if out.suffix != ".png" and (out.suffix != ".txt" or run.recipe.read is None):
+        raise ValueError(f"--out {out}: a grid is a .png" + ("" if run.recipe.read is None else ", texts are a .txt"))
+    x = draw(jax.jit(begun(run.recipe, options.prefix)), params, seeds, y)
+    shown = run.recipe.show(x)
+    out.write_text("\n----\n".join(shown) + "\n") if out.suffix == ".txt" else picture(out, shown)
     np.savez(out.with_suffix(".npz"), x=x, seeds=seeds, **({} if y is None else {"y": y}))
     return f"{out} and {out.with_suffix('.npz')}: {len(seeds)} samples"
+
+
+def begun(recipe, prefix: str):
+    """What draws the samples: all of them begin with the prefix."""
+    if not prefix:
+        return recipe.model.sample
+    if recipe.read is None or recipe.model.complete is None:
+        raise ValueError("--prefix is for models of text; leave it out")
+    opening = recipe.read(prefix)[None]
+    return lambda params, keys, *y: recipe.model.complete(params, keys, opening.repeat(len(keys), 0), *y)
 
 
 if __name__ == "__main__":

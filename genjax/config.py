@@ -62,7 +62,8 @@ class Recipe(NamedTuple):
     steps: tuple[int, ...]  # of each stage
     batch: int
     prepare: Callable  # (key, x) -> x: what the model sees of one raw example
-    show: Callable  # samples -> images in [0, 1] (B, H, W, C), points (B, 2) or signals (B, T, C)
+    show: Callable  # samples -> images in [0, 1] (B, H, W, C), points (B, 2), signals (B, T, C), texts
+    read: Callable | None = None  # text -> (T,) tokens: what `sample.py --prefix` starts all samples with
     ema_decay: float = 0.999
     chunk: int = 100  # steps in one dispatch; keep it under about 4 s, so that a run can stop when asked
     classes: int = 0  # labels that `model.sample` is given in turn; 0: none

@@ -195,8 +195,10 @@ def board(folder: Path, step: int) -> Callable[[Iterable[dict]], None]:
 
 
 def picture(path: Path, shown: np.ndarray) -> None:
-    """Save samples as one picture: images (B, H, W, C) a grid, points (B, 2) a scatter, signals (B, T, C) curves."""
+    """Save samples as one picture: images (B, H, W, C), points (B, 2), signals (B, T, C) as curves, or texts (B,) on a page."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if np.asarray(shown).dtype.kind == "U":
+        return _save(path, page(shown[:8]).save)
     shown = np.asarray(shown, np.float32)
     if shown.ndim == 4 and shown.shape[-1] in (1, 3):
         return _save(path, grid(shown).save)
@@ -222,6 +224,17 @@ def grid(images: np.ndarray, gap: int = 2) -> Any:
         top, left = gap + (k // across) * (high + gap), gap + (k % across) * (wide + gap)
         sheet[top : top + high, left : left + wide] = image
     return Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
+
+
+def page(texts: np.ndarray) -> Any:
+    """Texts (B,) below each other as one PIL image, a line between them."""
+    from PIL import Image, ImageDraw
+
+    whole = "\n----\n".join(map(str, texts))
+    box = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((8, 8), whole)
+    sheet = Image.new("L", (int(box[2]) + 8, int(box[3]) + 8), 255)
+    ImageDraw.Draw(sheet).multiline_text((8, 8), whole, fill=0)
+    return sheet
 
 
 def curve(path: Path, rows: list[dict]) -> None:

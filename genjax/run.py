@@ -210,7 +210,8 @@ class Loop:
         if not self.shown:
             chosen = np.random.default_rng(0).permutation(len(job.split.x))[:many]
             self.shown = np.split(np.asarray(job.recipe.show(self.reals(chosen))), 2)
-        self.watch({"step": step} | of_samples(np.asarray(job.recipe.show(x)), *self.shown))
+        if self.shown[0].dtype.kind != "U":  # texts have no distances
+            self.watch({"step": step} | of_samples(np.asarray(job.recipe.show(x)), *self.shown))
 
     def watch(self, row: dict) -> None:
         """Show the monitors what metrics.jsonl does not tell."""

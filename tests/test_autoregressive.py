@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from genjax.data.texts import letters
 from genjax.families.autoregressive import autoregressive
 from genjax.heads import bernoulli, categorical, likeliest, logistics
 from genjax.model import as_batch
@@ -178,3 +179,33 @@ def test_bad_input_is_refused():
         gpt(3, 3, 4, width=8, heads=3)
     with pytest.raises(ValueError, match="must be odd"):
         pixelcnn(3, window=4)
+
+
+# ---- openings ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_completed_sample_is_the_sample_that_began_so(cached):
+    """Places of one key are drawn alike, whether the places before were drawn or given."""
+    model, params = built("gpt", cached=cached)
+    keys = jax.random.split(jax.random.key(6), 32)
+    x = jax.jit(model.sample)(params, keys)
+    np.testing.assert_array_equal(jax.jit(model.complete)(params, keys, x[:, :2]), x)
+    other = jax.jit(model.complete)(params, keys, (x[:, :2] + 1) % 3)
+    np.testing.assert_array_equal(other[:, :2], (x[:, :2] + 1) % 3)
+    assert (other[:, 2:] != x[:, 2:]).any()
+
+
+def test_an_opening_longer_than_the_context_is_refused():
+    model, params = built("gpt")
+    with pytest.raises(ValueError, match=r"L <= 4, but this one is \(1, 5\)"):
+        model.complete(params, jax.random.split(jax.random.key(0), 1), jnp.zeros((1, 5), jnp.int32))
+
+
+def test_texts_are_their_tokens_and_unknown_characters_are_named():
+    show, read = letters("\n abc")
+    assert show(np.array([read("cab a\n")])).tolist() == ["cab a\n"]
+    with pytest.raises(ValueError, match="knows no 'x' 'é'"):
+        read("axbé")
+    with pytest.raises(ValueError, match="no alphabet"):
+        letters("")

@@ -22,6 +22,7 @@ class Spec(NamedTuple):
     shape: tuple[int, ...]  # of one example, channels last: (8, 8, 1); (2,) for toys
     levels: int  # values are 0 .. levels - 1: 256 for 8 bits, 17 for digits, 2 for binary; 0 for continuous
     classes: int  # labels are 0 .. classes - 1; 0 for none
+    alphabet: str = ""  # of a text: the character of each level
 
 
 @dataclass(frozen=True)

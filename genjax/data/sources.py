@@ -227,7 +227,8 @@ def text(path: Path, root: Path, length: int = 128) -> Found:
     kinds, ids = np.unique(letters, return_inverse=True)
     ends = [int(len(ids) * share) for share in (0.9, 0.95)]
     parts = zip(("train", "valid", "test"), np.split(ids.astype(np.int32), ends), strict=True)
-    return Spec((length,), len(kinds), 0), {name: Split(windows(part, length)) for name, part in parts}
+    spec = Spec((length,), len(kinds), 0, "".join(map(chr, kinds)))
+    return spec, {name: Split(windows(part, length)) for name, part in parts}
 
 
 def windows(series: np.ndarray, length: int) -> np.ndarray:
