@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from genjax.checkpoint import warn
 from genjax.metrics.collapse import spread_ratio
 from genjax.metrics.neighbours import prdc
+from genjax.model import Model, Params, as_batch
 from genjax.report import Lines
 
 WARM_UP, FEWEST = 0.1, 100  # a watch is silent in this share of a stage's steps, and in so many steps at least
@@ -114,6 +117,19 @@ WATCHES = (
         "it usually means a collapsed codebook; lower the learning rate, let dead codes be revived sooner (`dead`), begin from "
         "a larger batch, or take finite scalar quantization, which has no codebook",
     ),
+    # Persistent chains of the recipes stay within half a spread of the data's energies, and at the size of the data.
+    Watch(
+        "diverging chains", "chain_gap", above(3.0),
+        "is {now:.2g}: the chains' mean energy is that many spreads of the data's energies away from the data's",
+        "it usually means that chains ran away from the data or cannot follow them; lower the learning rate, let chains move "
+        "more often or by other steps, or weigh the squared energies more",
+    ),
+    Watch(
+        "diverging chains", "chain_scale", above(3.0),
+        "is {now:.3g} times that of the data: the chains have left them",
+        "it usually means Langevin steps that are too long for the energy; lower the step or the learning rate, or keep chains "
+        "in the box of the data",
+    ),
     # One of 64 samples' worth of spread; drawn from one mode of ten they would still show a half or more.
     Watch(
         "mode collapse", "spread_ratio", below(0.25),
@@ -128,6 +144,14 @@ WATCHES = (
         "it usually means dropped modes, or samples that are far from all data; look at samples/, train longer, and strengthen "
         "what keeps samples apart",
         over="recall_of_reals", share=0.3, lines=2,
+    ),
+    # In float32 the flows of the recipes come back to 1e-6; a hundredth can be seen in pictures.
+    Watch(
+        "inexact inverse", "inverse_error", above(1e-2),
+        "is {now:.2g}: samples do not come back, so far do the two directions of the flow differ",
+        "it usually means layers that stretch too much for float32; bound their scales, lower the learning rate or clip "
+        "gradients, and do not trust samples or likelihoods before that",
+        share=0.3, lines=2,
     ),
 )  # fmt: skip
 
@@ -203,6 +227,19 @@ class Monitors:
         self.warnings.append(warning)
         self.file.write([warning])
         warn(f"step {warning['step']}: {warning['words']}")
+
+
+def of_inverse(model: Model, params: Params, x: jax.Array, y: jax.Array | None = None) -> dict[str, jax.Array]:
+    """How far samples x (B, ...) are from decode(encode(x)), over their root mean square, where both ways should be exact.
+
+    Returns:
+      samples/inverse_error, 1e9 where something is not finite; empty for a model that is not invertible.
+    """
+    if None in (model.log_prob, model.encode, model.decode):
+        return {}
+    back = model.decode(params, model.encode(params, jax.random.key(0), as_batch(x, y)), y)
+    error = jnp.sqrt(jnp.mean((back - x) ** 2) / jnp.mean(x**2))
+    return {"samples/inverse_error": jnp.nan_to_num(error, nan=1e9, posinf=1e9)}
 
 
 def of_samples(x: np.ndarray, reals: np.ndarray, others: np.ndarray) -> dict[str, float]:

@@ -20,6 +20,7 @@ from genjax.config import Recipe
 from genjax.data import feed, fetch, row_block, rows
 from genjax.job import ON_DEVICE, Job, abstract_state, data_bytes
 from genjax.model import Batch, Params, Phase, pick, stream
+from genjax.monitors import of_inverse
 from genjax.parallel import data_mesh, pmapped, shardings
 from genjax.step import State, init, make_step, next_stage
 
@@ -124,6 +125,7 @@ class Programs:
         self.whole = NamedSharding(self.mesh, PartitionSpec())
         self.on_device = data_bytes(job.split) <= ON_DEVICE
         self.sample = jax.jit(self.recipe.model.sample)
+        self.inverse = jax.jit(partial(of_inverse, self.recipe.model))
         self.compile_seconds = 0.0
         self.compiled: dict[tuple[int, int], Any] = {}
 

@@ -186,8 +186,10 @@ class Loop:
         self.saved = step
         if pictured:
             self.picture_reals()
-            x = draw(self.programs.sample, state.ema, PICTURED, labels(self.job.recipe, PICTURED))
+            y = labels(self.job.recipe, PICTURED)
+            x = draw(self.programs.sample, state.ema, PICTURED, y)
             self.picture(f"samples/step_{step:08}.png", x)
+            self.watch({"step": step} | {name: float(value) for name, value in self.programs.inverse(state.ema, x, y).items()})
             self.watch_samples(step, x)
         self.progress.rest(time.perf_counter() - began)
 

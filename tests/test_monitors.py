@@ -9,15 +9,17 @@ import optax
 import pytest
 
 import genjax
+from genjax.bijections import chain
 from genjax.config import Recipe, parse
 from genjax.data import identity, row_block
 from genjax.densities import gaussian
+from genjax.families.flow import flow
 from genjax.families.gan import hinge, implicit, non_saturating, relativistic
 from genjax.families.vae import vae
 from genjax.hybrids.adversarial import adversarial
 from genjax.job import plan
 from genjax.model import as_batch, get
-from genjax.monitors import FEWEST, WATCHES, Monitors, above, below, grown, of_samples, outgrown
+from genjax.monitors import FEWEST, WATCHES, Monitors, above, below, grown, of_inverse, of_samples, outgrown
 from genjax.nets import Net
 from genjax.pieces import norms, scanned_piece
 from genjax.report import windows
@@ -49,9 +51,11 @@ def told(folder, rows, steps=(LENGTH,), at_once=3) -> list[dict]:
 # ---- the watches on series that are made up ----------------------------------------------------------------------------
 
 SOUND = {"accuracy": 0.7, "active_units": 5.0, "kl": 3.0, "grad_norm": 4.0, "update_norm": 0.1, "params_norm": 30.0,
-         "perplexity": 40.0, "spread_ratio": 0.9, "recall": 0.4}  # fmt: skip
+         "perplexity": 40.0, "spread_ratio": 0.9, "recall": 0.4, "inverse_error": 1e-5,
+         "chain_gap": 0.2, "chain_scale": 1.0}  # fmt: skip
 BROKEN = {"accuracy": 0.995, "active_units": 0.2, "kl": 0.01, "grad_norm": 0.0, "update_norm": 20.0, "params_norm": 200.0,
-          "perplexity": 1.1, "spread_ratio": 0.1, "recall": 0.01}  # fmt: skip
+          "perplexity": 1.1, "spread_ratio": 0.1, "recall": 0.01, "inverse_error": 0.1,
+          "chain_gap": 9.0, "chain_scale": 50.0}  # fmt: skip
 BESIDE = {"params_norm": 30.0, "recall_of_reals": 0.8}
 
 
@@ -188,6 +192,17 @@ def test_norms_of_parameters_and_update():
 # ---- what samples tell -------------------------------------------------------------------------------------------------
 
 
+def test_the_inverse_error_is_that_of_a_planted_stretch():
+    """decode = 1 + e times the true inverse is wrong by e; where it is not finite, it is told as enormous."""
+    model = flow(chain(), (2,), optax.sgd(0.1))
+    x = jax.random.normal(jax.random.key(0), (64, 2))
+    for wrong, error in ((0.0, 0.0), (0.25, 0.25), (np.nan, 1e9)):
+        broken = model._replace(decode=lambda params, z, y, by=1 + wrong: by * model.decode(params, z, y))
+        found = of_inverse(broken, {"flow": {}}, x)["samples/inverse_error"]
+        np.testing.assert_allclose(found, error, rtol=1e-5, atol=1e-6)
+    assert of_inverse(toy_vae(), {}, x) == {}
+
+
 def test_of_samples_on_planted_collapse():
     rng = np.random.default_rng(0)
     reals, others, good = (rng.normal(size=(64, 4, 4, 1)) for _ in range(3))
@@ -207,7 +222,7 @@ STEPS, PIECE = 400, 20
 def trained(model, folder) -> list[str]:
     """Problems that are told of a toy model over a short training, piece by piece as a run is."""
     recipe = Recipe(model, (STEPS,), 32, identity, show=lambda x: x)
-    state = jax.jit(lambda key, batch: genjax.init(model, key, batch))(jax.random.key(0), batch())
+    state = jax.jit(lambda key, batch: genjax.init(model, key, batch))(jax.random.key(0), batch(size=32))
     piece, data = jax.jit(scanned_piece(recipe, 0)), {"x": batch(size=32 * STEPS)["x"]}
     monitors = Monitors(folder, (STEPS,))
     for begin in range(0, STEPS, PIECE):
