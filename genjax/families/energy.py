@@ -50,7 +50,8 @@ def energy(
       net: (x, condition) -> (B,), f of (1).
       shape: of one example.
       tx: optimizer.
-      kernel: log p -> how chains move, see `genjax.chains`.
+      kernel: log p -> how chains move, see `genjax.chains`. Give Langevin moves the box of the data (`into`): nothing else
+        keeps chains from leaving for where a young network's energy is flat.
       steps: moves of a chain in each training step.
       sampling_steps: moves of a sample from its start.
       temperature: T of E = f / T; the chains of a low one go straight down.
