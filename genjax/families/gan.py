@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genjax.model import Batch, Model, Params, normal, stream
 from genjax.nets import Net
@@ -93,6 +94,7 @@ def one_hot(y: jax.Array | None, classes: int) -> jax.Array:
     """(B, classes) of labels (B,); ValueError without labels, or where those that can be looked at are out of range."""
     if y is None:
         raise ValueError(f"this generator is conditional (classes={classes}): give labels y, in the batch or to sample")
-    if not isinstance(y, jax.core.Tracer) and y.size and (y.min() < 0 or y.max() >= classes):
-        raise ValueError(f"labels are {y.min()} .. {y.max()}, but the generator knows 0 .. {classes - 1}: set its `classes`")
+    known = () if isinstance(y, jax.core.Tracer) else np.asarray(y)
+    if np.size(known) and (known.min() < 0 or known.max() >= classes):
+        raise ValueError(f"labels are {known.min()} .. {known.max()}, but this model has {classes} classes: set its `classes`")
     return jax.nn.one_hot(y, classes)

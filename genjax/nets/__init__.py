@@ -2,10 +2,16 @@
 
 from genjax.nets.base import Net, as_net
 from genjax.nets.conv import conv_critic, conv_decoder, conv_encoder
+from genjax.nets.critics import maxout, minibatch_discrimination, packed, projection, spectral
+from genjax.nets.dcgan import dcgan_critic, dcgan_generator
 from genjax.nets.dit import dit
+from genjax.nets.growing import growing_critic, growing_generator
 from genjax.nets.made import made
 from genjax.nets.mlp import mlp
 from genjax.nets.pixelcnn import pixelcnn
+from genjax.nets.resgan import resgan_critic, resgan_generator
+from genjax.nets.stylegan2 import stylegan2, stylegan2_critic
+from genjax.nets.stylegan3 import stylegan3
 from genjax.nets.time import timed_mlp
 from genjax.nets.transformer import gpt
 from genjax.nets.unet import unet
@@ -16,11 +22,25 @@ __all__ = [
     "conv_critic",
     "conv_decoder",
     "conv_encoder",
+    "dcgan_critic",
+    "dcgan_generator",
     "dit",
     "gpt",
+    "growing_critic",
+    "growing_generator",
     "made",
+    "maxout",
+    "minibatch_discrimination",
     "mlp",
+    "packed",
     "pixelcnn",
+    "projection",
+    "resgan_critic",
+    "resgan_generator",
+    "spectral",
+    "stylegan2",
+    "stylegan2_critic",
+    "stylegan3",
     "timed_mlp",
     "unet",
 ]
