@@ -8,21 +8,27 @@ import jax.numpy as jnp
 import optax
 
 import genjax
+from genjax.augment import translation
 from genjax.bijections import chain, checkerboard, coupling, logit
 from genjax.densities import discretized_logistic, gaussian
 from genjax.families.autoregressive import autoregressive
+from genjax.families.consistency import consistency, renoised
 from genjax.families.diffusion import diffusion
 from genjax.families.energy import energy, geometric, score_matching
 from genjax.families.flow import dequantized, flow
 from genjax.families.gan import hinge, implicit, relativistic
+from genjax.families.meanflow import meanflow
 from genjax.families.rbm import rbm
+from genjax.families.styled import styled
 from genjax.families.vae import vae
 from genjax.families.vq import vq
 from genjax.heads import categorical
-from genjax.hybrids.adversarial import adversarial, reconstructions
+from genjax.hybrids.adversarial import adversarial, augmented, reconstructions, samples
+from genjax.hybrids.distilled import consistent, distilled, halved
 from genjax.hybrids.latent import latent
+from genjax.hybrids.progressive import progressive
 from genjax.model import Batch, Loss, Model, Phase, as_batch, example_keys, normal, stream
-from genjax.nets import gpt, mlp, pixelcnn
+from genjax.nets import gpt, growing_critic, growing_generator, mlp, pixelcnn, projection, spectral, stylegan2
 from genjax.quantizers import codebook
 from genjax.splines import affine
 
@@ -45,8 +51,36 @@ def toy_gan(tx=None, **options) -> Model:
     return adversarial(implicit(small(SHAPE), LATENT), small(()), tx or adam(), tx or adam(), **options)
 
 
+def toy_labelled_gan(tx=None) -> Model:
+    generator = implicit(small(SHAPE), LATENT, classes=CLASSES)
+    sees = augmented(samples(generator, labelled=True), translation)
+    critic = spectral(projection(small((5,)), CLASSES))
+    return adversarial(generator, critic, tx or adam(), tx or adam(), sees=sees, game=hinge, gp=1.0, lazy=2)
+
+
+def toy_styled_gan(tx=None) -> Model:
+    nets = stylegan2((4,), SHAPE, style=5, depth=1)
+    model = styled(nets, LATENT, path_tx=tx or adam(), path_every=2)
+    return adversarial(model, small(()), tx or adam(), tx or adam(), sees=samples(styled(nets, LATENT, mixing=0.5)))
+
+
+def toy_progressive(tx=None) -> Model:
+    generators, critics = growing_generator((4, 6), SHAPE), growing_critic((4, 6), spread=2)
+    return progressive(generators, critics, LATENT, tx or adam(), tx or adam(), fade_steps=2)
+
+
 def toy_diffusion(shape=SHAPE, tx=None, **options) -> Model:
     return diffusion(small(shape), shape, tx or adam(), steps=3, **options)
+
+
+def toy_consistency(tx=None, **options) -> Model:
+    return consistency(toy_diffusion(sampler=renoised(), **options), tx or adam(), intervals=(2, 4))
+
+
+def toy_distilled(tx=None) -> Model:
+    half = distilled(toy_diffusion(tx=tx), toy_diffusion(tx=tx), halved(3), tx or adam())
+    student = toy_diffusion(tx=tx, sampler=renoised())
+    return distilled(half, student, consistent(student.process, 4), tx or adam())
 
 
 def vae_gan(tx=None) -> Model:
@@ -106,6 +140,10 @@ TABLE: dict[str, Callable[..., Model]] = {
     "vae logistic": lambda tx=None: toy_vae(tx, 2, likelihood=discretized_logistic(17), samples=2),
     "iwae conditional": lambda tx=None: toy_vae(tx, samples=3, importance=True, classes=CLASSES),
     "implicit, adversarial": lambda tx=None: toy_gan(tx, r1=1.0, r2=1.0, game=relativistic),
+    "implicit conditional, adversarial": toy_labelled_gan,
+    "styled, adversarial": toy_styled_gan,
+    "progressive": toy_progressive,
+    "adversarial, unrolled": lambda tx=None: toy_gan(tx, unroll=2),
     "adversarial, n_critic": lambda tx=None: toy_gan(tx, when=lambda step: step % 2 == 1),
     "diffusion": lambda tx=None: toy_diffusion(tx=tx, classes=CLASSES),
     "adversarial(vae)": vae_gan,
@@ -119,6 +157,11 @@ TABLE: dict[str, Callable[..., Model]] = {
     "autoregressive": lambda tx=None: toy_pixels(tx, classes=CLASSES),
     "vq": toy_vq,
     "latent(vq, autoregressive)": lambda tx=None: latent(toy_vq(tx), toy_codes(tx), scaled=False),
+    "consistency": lambda tx=None: consistency(
+        toy_diffusion(sampler=renoised(), classes=CLASSES), tx or adam(), intervals=(2, 4)
+    ),
+    "meanflow": lambda tx=None: meanflow(small(SHAPE), SHAPE, tx or adam(), apart=0.5, classes=CLASSES),
+    "distilled(distilled(diffusion))": toy_distilled,
     "memory": chains,
     "energy": lambda tx=None: toy_energy(tx, slots=2, fresh=0.3, alpha=0.1, data_noise=0.1, classes=CLASSES),
     "score matching": lambda tx=None: toy_scores(tx, classes=CLASSES),
@@ -128,6 +171,8 @@ TABLE: dict[str, Callable[..., Model]] = {
 COVERS = {  # public constructor -> its rows
     "genjax.families.vae.vae": "vae",
     "genjax.families.gan.implicit": "implicit, adversarial",
+    "genjax.families.styled.styled": "styled, adversarial",
+    "genjax.hybrids.progressive.progressive": "progressive",
     "genjax.families.diffusion.diffusion": "diffusion",
     "genjax.families.flow.flow": "flow",
     "genjax.families.flow.dequantized": "dequantized flow",
@@ -136,6 +181,9 @@ COVERS = {  # public constructor -> its rows
     "genjax.families.energy.score_matching": "score matching",
     "genjax.families.rbm.rbm": "rbm",
     "genjax.families.vq.vq": "vq",
+    "genjax.families.consistency.consistency": "consistency",
+    "genjax.families.meanflow.meanflow": "meanflow",
+    "genjax.hybrids.distilled.distilled": "distilled(distilled(diffusion))",
     "genjax.hybrids.adversarial.adversarial": "adversarial(vae)",
     "genjax.hybrids.latent.latent": "latent(vae, diffusion)",
 }

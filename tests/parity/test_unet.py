@@ -35,8 +35,8 @@ def their_net(attention, classes):
     model = UNet2DModel(
         sample_size=SIDE, in_channels=3, out_channels=2, block_out_channels=WIDTHS, layers_per_block=BLOCKS,
         down_block_types=[f"{kind}DownBlock2D" for kind in kinds], up_block_types=[f"{kind}UpBlock2D" for kind in kinds[::-1]],
-        attention_head_dim=HEAD, norm_num_groups=GROUPS, add_attention=len(WIDTHS) in attention, downsample_padding=0, freq_shift=1,
-        num_class_embeds=CLASSES if classes else None,
+        attention_head_dim=HEAD, norm_num_groups=GROUPS, downsample_padding=0, freq_shift=1,
+        add_attention=len(WIDTHS) in attention, num_class_embeds=CLASSES if classes else None,
     ).eval()  # fmt: skip
     with torch.no_grad():  # as it starts, norms are one and biases small
         for weight in model.parameters():
