@@ -1,7 +1,7 @@
 """Networks: the only place that knows Flax. A family takes a `Net`, never a module."""
 
 from genjax.nets.base import Net, as_net
-from genjax.nets.conv import conv_critic, conv_decoder, conv_encoder
+from genjax.nets.conv import conv_critic, conv_decoder, conv_encoder, conv_same
 from genjax.nets.critics import maxout, minibatch_discrimination, packed, projection, spectral
 from genjax.nets.dcgan import dcgan_critic, dcgan_generator
 from genjax.nets.dit import dit
@@ -22,6 +22,7 @@ __all__ = [
     "conv_critic",
     "conv_decoder",
     "conv_encoder",
+    "conv_same",
     "dcgan_critic",
     "dcgan_generator",
     "dit",

@@ -174,6 +174,25 @@ def conv_critic(widths: Sequence[int], activation: Callable = partial(nn.leaky_r
     return as_net(_Encoder(tuple(widths), (), activation, norm=False))
 
 
+def conv_same(width: int, out: Sequence[int], activation: Callable = nn.relu) -> Net:
+    """Net (x, *conditions) -> (B, *out) at x's own sides: windows of 3, 1 and 3, the last layer zero at first, as Glow's
+    couplings have them (1807.03039, 4)."""
+    return as_net(_Same(width, tuple(out), activation))
+
+
+class _Same(nn.Module):
+    width: int
+    out: tuple[int, ...]
+    activation: Callable
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *given: jax.Array | None) -> jax.Array:
+        check_image("a network that keeps an image's sides", x)
+        h = self.activation(Shift()(Conv(self.width)(x), conditions(*given)))
+        h = self.activation(Conv(self.width, kernel=1)(h))
+        return Conv(self.out[-1], kernel_init=nn.initializers.zeros)(h)
+
+
 class _Encoder(nn.Module):
     widths: tuple[int, ...]
     out: tuple[int, ...]
