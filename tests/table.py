@@ -9,7 +9,7 @@ import optax
 
 import genjax
 from genjax.augment import translation
-from genjax.bijections import chain, checkerboard, coupling, logit
+from genjax.bijections import actnorm, chain, checkerboard, coupling, logit
 from genjax.densities import discretized_logistic, gaussian
 from genjax.families.autoregressive import autoregressive
 from genjax.families.consistency import consistency, renoised
@@ -26,9 +26,14 @@ from genjax.heads import categorical
 from genjax.hybrids.adversarial import adversarial, augmented, reconstructions, samples
 from genjax.hybrids.distilled import consistent, distilled, halved
 from genjax.hybrids.latent import latent
+from genjax.hybrids.lora import lora
 from genjax.hybrids.progressive import progressive
+from genjax.hybrids.refined import refined
+from genjax.hybrids.rewarded import filtered, likelihood, rewarded
+from genjax.hybrids.tilted import tilted
 from genjax.model import Batch, Loss, Model, Phase, as_batch, example_keys, normal, stream
-from genjax.nets import gpt, growing_critic, growing_generator, mlp, pixelcnn, projection, spectral, stylegan2
+from genjax.nets import Net, gpt, mlp, pixelcnn, projection, spectral
+from genjax.nets.stylegan2 import Styles, each_layer
 from genjax.quantizers import codebook
 from genjax.splines import affine
 
@@ -59,14 +64,17 @@ def toy_labelled_gan(tx=None) -> Model:
 
 
 def toy_styled_gan(tx=None) -> Model:
-    nets = stylegan2((4,), SHAPE, style=5, depth=1)
+    def synthesize(params, w, keys=None):
+        return inner.apply(params, each_layer(w, 2)) + (0.0 if keys is None else 0.1 * normal(keys, SHAPE))
+
+    inner = small(SHAPE)
+    nets = Styles(small((5,)), Net(lambda key, w: inner.init(key, each_layer(w, 2)), synthesize), 2)
     model = styled(nets, LATENT, path_tx=tx or adam(), path_every=2)
     return adversarial(model, small(()), tx or adam(), tx or adam(), sees=samples(styled(nets, LATENT, mixing=0.5)))
 
 
 def toy_progressive(tx=None) -> Model:
-    generators, critics = growing_generator((4, 6), SHAPE), growing_critic((4, 6), spread=2)
-    return progressive(generators, critics, LATENT, tx or adam(), tx or adam(), fade_steps=2)
+    return progressive([small(SHAPE)] * 2, [small(())] * 2, LATENT, tx or adam(), tx or adam(), fade_steps=2)
 
 
 def toy_diffusion(shape=SHAPE, tx=None, **options) -> Model:
@@ -118,6 +126,10 @@ def toy_scores(tx=None, **options) -> Model:
     return score_matching(small(()), SHAPE, tx or adam(), sigmas=geometric(1.0, 0.1, 3), moves=2, **options)
 
 
+def brightness(x, y=None):
+    return x.mean(range(1, x.ndim))
+
+
 def chains(tx=None) -> Model:
     """Not a model of the library: the smallest one with rows that ride with the next batch (an energy model's chains)."""
 
@@ -143,7 +155,6 @@ TABLE: dict[str, Callable[..., Model]] = {
     "implicit conditional, adversarial": toy_labelled_gan,
     "styled, adversarial": toy_styled_gan,
     "progressive": toy_progressive,
-    "adversarial, unrolled": lambda tx=None: toy_gan(tx, unroll=2),
     "adversarial, n_critic": lambda tx=None: toy_gan(tx, when=lambda step: step % 2 == 1),
     "diffusion": lambda tx=None: toy_diffusion(tx=tx, classes=CLASSES),
     "adversarial(vae)": vae_gan,
@@ -162,6 +173,26 @@ TABLE: dict[str, Callable[..., Model]] = {
     ),
     "meanflow": lambda tx=None: meanflow(small(SHAPE), SHAPE, tx or adam(), apart=0.5, classes=CLASSES),
     "distilled(distilled(diffusion))": toy_distilled,
+    "lora(vae)": lambda tx=None: lora(toy_vae(tx), 1),
+    "lora(latent(adversarial(vae), diffusion))": lambda tx=None: lora(latent(vae_gan(tx), toy_diffusion(LATENT, tx)), 1),
+    "lora(autoregressive)": lambda tx=None: lora(toy_pixels(tx), 2),
+    "refined(adversarial(implicit), diffusion)": lambda tx=None: refined(toy_gan(tx), toy_diffusion(tx=tx), 0.6, steps=2),
+    "refined(flow, refined(vae, diffusion))": lambda tx=None: refined(
+        flow(toy_bijection(), SHAPE, tx or adam()), refined(toy_vae(tx), toy_diffusion(tx=tx), 0.5, steps=2), 0.3, steps=2
+    ),
+    "tilted(flow)": lambda tx=None: tilted(
+        flow(toy_bijection(), SHAPE, tx or adam()), small(()), tx or adam(), steps=2, alpha=0.1
+    ),
+    "latent(vae, tilted(flow))": lambda tx=None: latent(
+        toy_vae(tx), tilted(flow(actnorm(), LATENT, tx or adam()), small(()), tx or adam(), steps=2)
+    ),
+    "rewarded(adversarial(implicit))": lambda tx=None: rewarded(toy_gan(tx), brightness, tx or adam()),
+    "rewarded(autoregressive) by likelihood": lambda tx=None: rewarded(
+        toy_pixels(tx), brightness, tx or adam(), likelihood(0.1)
+    ),
+    "rewarded(latent(vae, diffusion)) by filter": lambda tx=None: rewarded(
+        latent(toy_vae(tx), toy_diffusion(LATENT, tx)), brightness, tx or adam(), filtered(0.5)
+    ),
     "memory": chains,
     "energy": lambda tx=None: toy_energy(tx, slots=2, fresh=0.3, alpha=0.1, data_noise=0.1, classes=CLASSES),
     "score matching": lambda tx=None: toy_scores(tx, classes=CLASSES),
@@ -186,6 +217,10 @@ COVERS = {  # public constructor -> its rows
     "genjax.hybrids.distilled.distilled": "distilled(distilled(diffusion))",
     "genjax.hybrids.adversarial.adversarial": "adversarial(vae)",
     "genjax.hybrids.latent.latent": "latent(vae, diffusion)",
+    "genjax.hybrids.lora.lora": "lora(vae)",
+    "genjax.hybrids.refined.refined": "refined(adversarial(implicit), diffusion)",
+    "genjax.hybrids.tilted.tilted": "tilted(flow)",
+    "genjax.hybrids.rewarded.rewarded": "rewarded(adversarial(implicit))",
 }
 
 

@@ -1,0 +1,77 @@
+"""lora(model, rank): the same model, of whose weights only low-rank changes are trained (2106.09685).
+
+    W' = W + (alpha / rank) A B,    A (n, rank) random, B (rank, m) zero at first                              (1)
+
+for every matrix W (n, m); of a stack of matrices (scanned layers, the taps of a convolution) each has its own A and B. Vectors
+(biases, scales) stay as they are. The model's own phases train the changes of the branches that they trained before.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from genjax.model import Batch, Model, Params, Phase, stream
+
+CAPABILITIES = ("sample", "encode", "decode", "log_prob", "bound", "complete", "memory", "energy", "denoise")
+
+
+def lora(model: Model, rank: int, *, alpha: float | None = None, base: Params | None = None) -> Model:
+    """The model with the branches `base`, which nobody trains, and `change`.
+
+    Args:
+      model: any model.
+      rank: of a change.
+      alpha: scale of a change times `rank`; `rank` itself by default.
+      base: trained parameters of the model to begin with; its own `init` where not given.
+    """
+    if rank < 1:
+        raise ValueError(f"lora needs rank >= 1, not {rank}")
+    view = lambda params: merged(params, (alpha or rank) / rank)
+
+    def init(key: jax.Array, batch: Batch) -> Params:
+        weights = model.init(stream(key, "base"), batch) if base is None else base
+        return {"base": weights, "change": _changes(stream(key, "change"), weights, rank)}
+
+    def low(phase: Phase) -> Phase:
+        loss = lambda params, key, batch: phase.loss(view(params), key, batch)
+        return phase._replace(loss=loss, trains=tuple(f"change/{path}" for path in phase.trains))
+
+    return seen_as(model, view)._replace(
+        init=init,
+        stages=tuple(tuple(low(phase) for phase in stage) for stage in model.stages),
+        generates=tuple(f"change/{path}" for path in model.generates),
+    )
+
+
+def merged(params: Params, scale: float = 1.0) -> Params:
+    """(1): plain parameters of the inner model; `scale` is alpha / rank."""
+
+    def join(weight: Any, change: Any) -> Any:
+        if isinstance(weight, dict):
+            return {name: join(weight[name], change[name]) for name in weight}
+        return weight + scale * change["a"] @ change["b"] if change else weight
+
+    return join(params["base"], params["change"])
+
+
+def seen_as(model: Model, view: Callable[[Params], Params]) -> Model:
+    """The model with every capability asked of view(params)."""
+
+    def through(capability: Callable) -> Callable:
+        return lambda params, *inputs, **asked: capability(view(params), *inputs, **asked)
+
+    there = {name: getattr(model, name) for name in CAPABILITIES}
+    lifted = {name: through(capability) for name, capability in there.items() if capability is not None}
+    return model._replace(**lifted, latent_code=None)
+
+
+def _changes(key: jax.Array, weight: Any, rank: int) -> Any:
+    if isinstance(weight, dict):
+        return {name: _changes(stream(key, name), child, rank) for name, child in weight.items()}
+    if weight.ndim < 2 or not jnp.issubdtype(weight.dtype, jnp.floating):
+        return {}
+    *stack, n, m = weight.shape
+    a = jax.random.normal(key, (*stack, n, rank), weight.dtype) / n**0.5
+    return {"a": a, "b": jnp.zeros((*stack, rank, m), weight.dtype)}

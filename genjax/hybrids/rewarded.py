@@ -1,0 +1,124 @@
+"""rewarded(model, reward): go on with a trained model so that its samples earn more.
+
+    stage 1 ..   the model's own, while the branch `reference` follows                       branches "model/...", "reference"
+    stage n      maximize E r(x), x ~ model, near the reference, by one of three gradients:
+
+    pathwise       -r(G(z)) through the sampler, where it and the reward are differentiable                         (1)
+    likelihood     -(r - mean r) log p(x), x not differentiated (REINFORCE; 1609.05473 with the reward of a critic)  (2)
+    filtered       the model's own losses on the best share of its own samples (reward-filtered retraining)          (3)
+
+with `anchor` times log p(x) - log p_ref(x) taken off the reward in (2), which makes it E r - anchor KL(p || reference).
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from genjax.hybrids.copying import copying
+from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, need, stream, under
+
+Reward = Callable[..., jax.Array]  # (x (B, ...), y=None) -> (B,), more is better
+Way = Callable[[Model, Reward], Callable[[Params, Params, jax.Array, Batch], Loss]]  # -> loss(params, reference, key, batch)
+
+
+def rewarded(model: Model, reward: Reward, tx: optax.GradientTransformation, way: Way | None = None) -> Model:
+    """A model with the branches `model` and `reference`, of one stage more.
+
+    Args:
+      model: any model; `way` says what it must be able to do.
+      reward: of finished samples, as the model gives them. What is not finite skips the step, and is told.
+      tx: optimizer of the last stage.
+      way: `pathwise()` by default, `likelihood(...)`, `filtered(...)`.
+    """
+    if not model.generates:
+        raise ValueError("rewarded trains the branches through which a model samples; this one names none in `generates`")
+    loss = (way or pathwise())(model, reward)
+
+    def init(key: jax.Array, batch: Batch) -> Params:
+        params = model.init(stream(key, "model"), batch)
+        earned = jax.eval_shape(lambda: reward(*_drawn(model, params, key, batch)))
+        if earned.shape != batch["x"].shape[:1]:
+            raise ValueError(f"a reward is one number a sample, (B,); this one gives {earned.shape}")
+        return {"model": params, "reference": jax.tree.map(jnp.copy, params)}
+
+    def earn(params: Params, key: jax.Array, batch: Batch) -> Loss:
+        return loss(params["model"], jax.lax.stop_gradient(params["reference"]), key, batch)
+
+    follow = copying("model", "reference")
+    first = [tuple(under("model", phase) for phase in stage) for stage in model.stages]
+    first[-1] += (follow,)
+    trains = tuple(f"model/{path}" for path in model.generates)
+    lifted = lambda name: getattr(model, name) and (lambda params, *inputs: getattr(model, name)(params["model"], *inputs))
+    return Model(
+        init,
+        (*first, (Phase("reward", earn, trains, tx),)),
+        lambda params, keys, y=None: model.sample(params["model"], keys, y),
+        trains,
+        **{name: lifted(name) for name in ("encode", "decode", "log_prob", "bound", "complete")},
+    )
+
+
+def pathwise(anchor: float = 0.0) -> Way:
+    """(1); `anchor` weighs the squared distance to what the reference makes of the same noise."""
+
+    def way(model: Model, reward: Reward):
+        def loss(params: Params, reference: Params, key: jax.Array, batch: Batch) -> Loss:
+            x, y = _drawn(model, params, key, batch)
+            if not jnp.issubdtype(x.dtype, jnp.floating):
+                raise ValueError("tokens have no gradient for rewarded by pathwise(): give way=likelihood() or filtered()")
+            earned = reward(x, y)
+            far = jnp.mean((x - _drawn(model, reference, key, batch)[0]) ** 2) if anchor else 0.0
+            return Loss(anchor * far - earned.mean(), {"reward": earned.mean(), "reward_spread": earned.std()})
+
+        return loss
+
+    return way
+
+
+def likelihood(anchor: float = 0.0) -> Way:
+    """(2), for models with `log_prob`: tokens, and everything else that cannot be differentiated."""
+
+    def way(model: Model, reward: Reward):
+        density = need(model, "log_prob", "rewarded by likelihood")
+
+        def loss(params: Params, reference: Params, key: jax.Array, batch: Batch) -> Loss:
+            x, y = jax.lax.stop_gradient(_drawn(model, params, key, batch))
+            log_p, earned = density(params, batch | {"x": x}), reward(x, y)
+            drift = jax.lax.stop_gradient(log_p - density(reference, batch | {"x": x}))
+            gain = jax.lax.stop_gradient(earned - anchor * drift)
+            value = -jnp.mean((gain - gain.mean()) * log_p)
+            return Loss(value, {"reward": earned.mean(), "reward_spread": earned.std(), "drift": drift.mean()})
+
+        return loss
+
+    return way
+
+
+def filtered(share: float = 0.25, phase: int = 0) -> Way:
+    """(3): samples of the reference, of which the best `share` stand for data in the phase of that number of the last stage.
+
+    Each example's row is repeated, so that a batch keeps its size.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"filtered keeps a share of the samples between 0 and 1, not {share}")
+
+    def way(model: Model, reward: Reward):
+        own = model.stages[-1][phase].loss
+
+        def loss(params: Params, reference: Params, key: jax.Array, batch: Batch) -> Loss:
+            x, y = _drawn(model, reference, key, batch)
+            earned = reward(x, y)
+            best = jnp.resize(jnp.argsort(-earned)[: max(1, round(share * len(x)))], len(x))
+            out = own(params, key, batch | {"x": x[best]} | ({} if y is None else {"y": y[best]}))
+            return out._replace(metrics=out.metrics | {"reward": earned.mean(), "reward_kept": earned[best].mean()})
+
+        return loss
+
+    return way
+
+
+def _drawn(model: Model, params: Params, key: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array | None]:
+    """(samples, the labels they were asked for)."""
+    return model.sample(params, example_keys(stream(key, "draw"), batch), batch.get("y")), batch.get("y")

@@ -1,0 +1,71 @@
+"""tilted(base, net): an energy on top of a model, p(x) = base(x) exp(-E(x)) / Z.
+
+    stage 1 ..   the base's own                                                    branches "base/..."
+    stage n      E(x) - E(x') + alpha ( E(x)^2 + E(x')^2 )                         branch "energy"                  (1)
+
+x' are samples of the base, moved by `steps` moves of a Markov chain of p (1912.00589 does so with a generator, 2010.00654 with
+a VAE); they need no memory, as the base begins near. Where the base has codes with density, latent(autoencoder, tilted(prior))
+is the latent energy model of 2006.08205. -log Z = -log E_base[exp(-E)] follows from samples of the base: `log_partition`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from genjax.chains import Field, Kernel, contrast, langevin, log_mean, named, run
+from genjax.model import Batch, Loss, Model, Params, Phase, as_batch, example_keys, need, stream, under
+from genjax.nets import Net
+
+
+def tilted(
+    base: Model,
+    net: Net,
+    tx: optax.GradientTransformation,
+    *,
+    kernel: Callable[[Field], Kernel] = partial(langevin, step=0.01),
+    steps: int = 20,
+    alpha: float = 0.0,
+) -> Model:
+    """A model with the branches `base` and `energy`, of one stage more than the base.
+
+    Args:
+      base: any model with an exact `log_prob` (a flow, an autoregressive one of real numbers).
+      net: (x) -> (B,), E; let its last layer start at zero, so that it starts as the base.
+      tx: optimizer of E.
+      kernel: log p -> how chains move, see `genjax.chains`.
+      steps: moves of a chain, in training and of a sample.
+      alpha: weight that keeps E near zero.
+    """
+    density = need(base, "log_prob", "tilted")
+
+    def e(params: Params, x: jax.Array) -> jax.Array:
+        return net.apply(params["energy"], x)
+
+    def log_p(params: Params, x: jax.Array, y: jax.Array | None) -> jax.Array:
+        return density(params["base"], as_batch(x, y)) - e(params, x)
+
+    def init(key: jax.Array, batch: Batch) -> Params:
+        return {"base": base.init(stream(key, "base"), batch), "energy": net.init(stream(key, "energy"), batch["x"])}
+
+    def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        draft = base.sample(params["base"], keys, y)
+        return run(kernel(lambda x: log_p(params, x, y)), named(keys, "tilt"), draft, steps).x
+
+    def loss(params: Params, key: jax.Array, batch: Batch) -> Loss:
+        chains = jax.lax.stop_gradient(sample(jax.lax.stop_gradient(params), example_keys(key, batch), batch.get("y")))
+        on_data, on_chains = e(params, batch["x"]), e(params, chains)
+        value, seen = contrast(on_data, on_chains)
+        return Loss(value + alpha * jnp.mean(on_data**2 + on_chains**2), seen)  # 1
+
+    first = tuple(tuple(under("base", phase) for phase in stage) for stage in base.stages)
+    stages = (*first, (Phase("tilt", loss, ("energy",), tx),))
+    told = lambda params, x, y=None: -log_p(params, x, y)
+    return Model(init, stages, sample, ("energy",), energy=told)
+
+
+def log_partition(base: Model, net: Net, params: Params, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(log Z, its standard error) of a `tilted` model's parameters from as many samples of the base as there are keys."""
+    return log_mean(-net.apply(params["energy"], base.sample(params["base"], keys)))

@@ -1,0 +1,205 @@
+"""Combinators beside closed forms: low-rank changes, drafts denoised, energies on a base, rewards."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import genjax
+from genjax.bijections import chain
+from genjax.chains import langevin
+from genjax.families.autoregressive import autoregressive
+from genjax.families.flow import flow
+from genjax.families.gan import implicit
+from genjax.heads import categorical
+from genjax.hybrids.copying import copying
+from genjax.hybrids.lora import lora, merged
+from genjax.hybrids.refined import polished, refined
+from genjax.hybrids.rewarded import filtered, likelihood, pathwise, rewarded
+from genjax.hybrids.tilted import log_partition, tilted
+from genjax.model import Loss, Phase, as_batch
+from genjax.nets import Net, gpt
+from genjax.schedules import cosine
+from tests.table import adam, batch, compiled, start, toy_diffusion, toy_gan, toy_vae
+
+KEYS = jax.random.split(jax.random.key(0), 4096)
+
+
+# ---- a copy ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_is_exact_after_one_step_and_an_average_moves_by_its_rate():
+    params = {"a": {"w": jnp.arange(3.0)}, "b": {"w": jnp.zeros(3)}}
+    for rate, expected in ((1.0, [0, 1, 2]), (0.25, [0, 0.25, 0.5])):
+        phase = copying("a", "b", rate)
+        gradient = jax.grad(lambda b, p=phase: p.loss(params | {"b": b}, KEYS[0], {}).value)(params["b"])
+        moved, _ = phase.tx.update(gradient, phase.tx.init(params["b"]))
+        np.testing.assert_array_equal(moved["w"], expected)
+
+
+# ---- low rank --------------------------------------------------------------------------------------------------------------
+
+
+def test_lora_starts_as_the_model_and_stays_within_its_rank():
+    state = start("lora(vae)")
+    base = state.params["base"]
+    after, _ = compiled("lora(vae)")(state, batch())
+    jax.tree.map(np.testing.assert_array_equal, merged(state.params), base)
+    change = jax.tree.map(lambda a, b: np.asarray(a - b), merged(after.params), base)
+    ranks = [np.linalg.matrix_rank(leaf, 1e-6) for leaf in jax.tree.leaves(change) if leaf.ndim == 2]
+    assert max(ranks) == 1
+    assert all(not leaf.any() for leaf in jax.tree.leaves(change) if leaf.ndim == 1)
+
+
+def test_lora_goes_on_from_given_parameters_and_scales_by_alpha():
+    model, weights = toy_vae(), start("vae").params
+    tuned = lora(model, 2, alpha=6.0, base=weights)
+    params = tuned.init(jax.random.key(0), batch())
+    np.testing.assert_array_equal(tuned.sample(params, KEYS[:4]), model.sample(weights, KEYS[:4]))
+    params["change"] = jax.tree.map(jnp.ones_like, params["change"])
+    np.testing.assert_allclose(tuned.sample(params, KEYS[:4]), model.sample(merged(params, 3.0), KEYS[:4]), rtol=1e-6)
+    with pytest.raises(ValueError, match="rank >= 1, not 0"):
+        lora(model, 0)
+
+
+# ---- drafts denoised -------------------------------------------------------------------------------------------------------
+
+
+def test_a_polished_draft_of_gaussians_has_the_moments_of_the_closed_form():
+    """Data N(m, s^2), drafts N(n, r^2): the probability flow is linear, so mean and variance at the end are known."""
+    (m, s), (n, r), at, process = (1.0, 0.5), (-2.0, 2.0), 0.4, cosine()
+
+    def denoise(x, t):
+        alpha, sigma = process.alpha(t), process.sigma(t)
+        return m + alpha * s**2 / (alpha**2 * s**2 + sigma**2) * (x - alpha * m)
+
+    draft = n + r * jax.random.normal(jax.random.key(1), (len(KEYS), 1))
+    x = jax.jit(lambda: polished(denoise, process, draft, KEYS, at, 200))()
+    alpha, sigma = process.alpha(at), process.sigma(at)
+    kept = s / jnp.sqrt(alpha**2 * s**2 + sigma**2)
+    mean, spread = m + kept * alpha * (n - m), kept * jnp.sqrt(alpha**2 * r**2 + sigma**2)
+    error = 4 * spread / np.sqrt(len(KEYS))
+    assert abs(x.mean() - mean) < error
+    assert abs(x.std() - spread) < error
+
+
+def test_a_draft_that_is_hardly_noised_is_kept():
+    base, draft = toy_gan(), None
+    model = refined(base, toy_diffusion(), start=1e-4, steps=2)
+    params = jax.jit(model.init)(jax.random.key(0), batch())
+    draft = base.sample(params["base"], KEYS[:8])
+    np.testing.assert_allclose(model.sample(params, KEYS[:8]), draft, atol=2e-3)
+
+
+def test_refined_names_what_is_missing():
+    with pytest.raises(ValueError, match="as diffusion, needs a model with `denoise`"):
+        refined(toy_gan(), toy_vae())
+    with pytest.raises(ValueError, match=r"start=0\.0"):
+        refined(toy_gan(), toy_diffusion(), 0.0)
+
+
+# ---- energies on a base ----------------------------------------------------------------------------------------------------
+
+SLOPE = jnp.asarray([1.0, -0.5])
+LINEAR = Net(
+    lambda key, x: {"c": SLOPE}, lambda params, x: x @ params["c"]
+)  # E = c x tilts N(0, I) to N(-c, I), Z = exp(c c / 2)
+
+
+def gaussian_base():
+    return flow(chain(), (2,), adam())
+
+
+def test_a_linear_tilt_of_a_gaussian_shifts_it():
+    model = tilted(gaussian_base(), LINEAR, adam(), kernel=lambda log_p: langevin(log_p, 0.1), steps=80)
+    params = model.init(KEYS[0], as_batch(jnp.zeros((2, 2))))
+    x = jax.jit(model.sample)(params, KEYS)
+    np.testing.assert_allclose(x.mean(0), -SLOPE, atol=4 / np.sqrt(len(KEYS)))
+    np.testing.assert_allclose(x.var(0), 1 / (1 - 0.1 / 4), rtol=4 * np.sqrt(2 / len(KEYS)))  # Langevin's own bias
+    points = jnp.asarray([[0.0, 0.0], [1.0, 2.0]])
+    shifted = 0.5 * ((points + SLOPE) ** 2).sum(1)
+    np.testing.assert_allclose(jnp.diff(model.energy(params, points)), jnp.diff(shifted), rtol=1e-5)
+
+
+def test_the_partition_of_a_tilt_is_known():
+    params = {"base": {"flow": {}}, "energy": {"c": 0.3 * SLOPE}}
+    log_z, error = log_partition(gaussian_base(), LINEAR, params, KEYS)
+    assert abs(log_z - 0.5 * (0.09 * SLOPE @ SLOPE)) < 4 * error
+    assert error < 0.02
+
+
+def test_a_tilt_learns_the_slope_that_the_base_lacks():
+    """The loss's gradient is zero on average where the tilted base is the data."""
+    model = tilted(gaussian_base(), LINEAR, adam(), kernel=lambda log_p: langevin(log_p, 0.1), steps=80)
+    x = jax.random.normal(jax.random.key(3), (len(KEYS), 2)) - SLOPE
+    params = model.init(KEYS[0], as_batch(x))
+    loss = lambda c: model.stages[-1][0].loss(params | {"energy": {"c": c}}, KEYS[1], as_batch(x)).value
+    there, elsewhere = jax.jit(jax.vmap(jax.grad(loss)))(jnp.stack([SLOPE, SLOPE + 1.0]))
+    assert jnp.abs(there).max() < 6 / np.sqrt(len(KEYS))
+    np.testing.assert_allclose(elsewhere, jnp.ones(2), atol=0.1)  # c too large by 1: the gradient says so
+
+
+# ---- rewards ---------------------------------------------------------------------------------------------------------------
+
+
+def shifting() -> genjax.Model:
+    """x = w + z."""
+    return implicit(Net(lambda key, z: {"w": jnp.zeros(2)}, lambda params, z: z + params["w"]), (2,))
+
+
+def test_pathwise_rewards_pull_samples_there_and_an_anchor_holds_them():
+    aim = jnp.asarray([3.0, -1.0])
+    for anchor, share in ((0.0, 1.0), (2.0, 0.5)):  # reward -|x - a|^2 against anchor / 2 |x - x_ref|^2 a dimension
+        model = rewarded(shifting(), lambda x, y=None: -((x - aim) ** 2).sum(1), optax.sgd(0.1), pathwise(anchor))
+        data = as_batch(jnp.zeros((64, 2)))
+        state = genjax.init(model, jax.random.key(0), data)
+        state = genjax.next_stage(model, state, 1)
+        step = jax.jit(genjax.make_step(model, 1))
+        for _ in range(200):
+            state, metrics = step(state, data)
+        np.testing.assert_allclose(state.params["model"]["generator"]["w"], share * aim, atol=0.05)
+        assert metrics["reward/reward"] < 0
+
+
+def tokens(**options) -> genjax.Model:
+    return autoregressive(gpt(3, 3, 2, width=8, depth=1, heads=1), (2,), categorical(3, grid=False), adam(), **options)
+
+
+def test_the_likelihood_gradient_is_that_of_the_expected_reward_by_enumeration():
+    value, model = jnp.asarray([[0.0, 1.0, 4.0], [2.0, -1.0, 0.0], [3.0, 0.0, 1.0]]), tokens()
+    reward = lambda x, y=None: value[x[:, 0], x[:, 1]]
+    params = jax.jit(model.init)(jax.random.key(0), as_batch(jnp.zeros((2, 2), jnp.int32)))
+    params = jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(p.size), p.shape), params)
+    states = as_batch(jnp.asarray([[i, j] for i in range(3) for j in range(3)]))
+    exact = jax.grad(lambda p: -(jnp.exp(model.log_prob(p, states)) * reward(states["x"])).sum())(params)
+    loss = likelihood()(model, reward)
+    one = lambda key: jax.grad(lambda p: loss(p, params, key, as_batch(jnp.zeros((512, 2), jnp.int32))).value)(params)
+    many = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(1), 64))
+    for got, true in zip(jax.tree.leaves(many), jax.tree.leaves(exact), strict=True):
+        error = got.std(0) / 8  # of the mean of 64
+        assert (jnp.abs(got.mean(0) - true * (1 - 1 / 512)) <= 5 * error + 1e-5).all()  # the mean reward is of the same draws
+
+
+def test_filtered_learns_from_the_best_of_the_reference():
+    own = Phase("own", lambda params, key, batch: Loss(jnp.mean(batch["x"])), ("generator",), optax.sgd(1.0))
+    model = shifting()._replace(stages=((own,),))
+    loss = filtered(0.25)(model, lambda x, y=None: x[:, 0])
+    out = loss(
+        {"generator": {"w": jnp.full(2, 100.0)}}, {"generator": {"w": jnp.zeros(2)}}, KEYS[0], as_batch(jnp.zeros((4096, 2)))
+    )
+    kept = 1.2711  # mean of a normal number above its upper quartile
+    np.testing.assert_allclose(out.metrics["reward_kept"], kept, atol=0.05)
+    np.testing.assert_allclose(out.value, 0.5 * kept, atol=0.05)
+    assert abs(out.metrics["reward"]) < 0.07
+
+
+def test_rewards_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"one number a sample, \(B,\); this one gives \(8, 4, 4, 1\)"):
+        rewarded(toy_vae(), lambda x, y=None: x, adam()).init(KEYS[0], batch())
+    with pytest.raises(ValueError, match="by likelihood needs a model with `log_prob`"):
+        rewarded(toy_vae(), lambda x, y=None: x.sum((1, 2, 3)), adam(), likelihood())
+    model = rewarded(tokens(), lambda x, y=None: x.sum(1), adam())
+    data = as_batch(jnp.zeros((2, 2), jnp.int32))
+    with pytest.raises(ValueError, match="way=likelihood"):
+        model.stages[1][0].loss(model.init(KEYS[0], data), KEYS[0], data)
