@@ -450,15 +450,17 @@ def sigma_of(t):
     return SIGMAS[-1] * (SIGMAS[0] / SIGMAS[-1]) ** t
 
 
-def true_score(params, x, t, y):
+def true_score(params, u, t, y):
     """sigma times the score of N(0, VARIANCE) with noise, times a factor that is 1 at the truth."""
     sigma = sigma_of(t)[:, None]
-    return -params["k"] * sigma * x / (VARIANCE + sigma**2)
+    return -params["k"] * sigma * u * jnp.sqrt(1 + sigma**2) / (VARIANCE + sigma**2)
 
 
-def true_energy(params, x, t, y):
-    """f of E = f / sigma of the same."""
-    return 0.5 * params["k"] * sigma_of(t) * jnp.sum(x**2, -1) / (VARIANCE + sigma_of(t) ** 2)
+def true_energy(params, u, t, y):
+    """f of the energy of the same, E = f c / sigma."""
+    sigma = sigma_of(t)
+    c = jnp.sqrt(1 + sigma**2)
+    return 0.5 * params["k"] * sigma / c * jnp.sum((c[:, None] * u) ** 2, -1) / (VARIANCE + sigma**2)
 
 
 SCORES = {"direct": (direct, true_score), "minus_gradient": (minus_gradient, true_energy)}

@@ -11,9 +11,12 @@ they are draws of p the gradient of (1) is T times that of -log p. With Langevin
 
 the usual large gradient step with little noise is a low temperature: step 10 with noise 0.005 is s = 2.5e-5, T = 2.5e-6.
 
-By denoising score matching at levels sigma (1907.05600), from a network of an energy (E = f / sigma) or of a score:
+By denoising score matching at levels sigma (1907.05600), from a network of an energy or of a score:
 
-    loss = 1/2 E || sigma score(x + sigma e; sigma) + e ||^2 / D,   score = -grad E                              (3)
+    loss = 1/2 E || sigma score(x + sigma e; sigma) + e ||^2 / D,   score = -grad E                        (3)
+
+The network sees u = x / c of about unit size at every level, c^2 = 1 + sigma^2, and f(u) gives E = f c / sigma, so that
+sigma score = -grad f(u) is of unit size too.
 """
 
 from collections.abc import Callable, Sequence
@@ -122,12 +125,12 @@ def energy(
 
 
 def minus_gradient(net: Net) -> Callable[..., jax.Array]:
-    """sigma times the score from a network of an energy, (x, t, condition) -> (B,)."""
-    return lambda params, x, *given: -jax.grad(lambda x: net.apply(params, x, *given).sum())(x)
+    """sigma times the score from a network of an energy, (u, t, condition) -> (B,)."""
+    return lambda params, u, *given: -jax.grad(lambda u: net.apply(params, u, *given).sum())(u)
 
 
 def direct(net: Net) -> Callable[..., jax.Array]:
-    """sigma times the score from a network that says it, (x, t, condition) -> x's shape."""
+    """sigma times the score from a network that says it, (u, t, condition) -> u's shape."""
     return net.apply
 
 
@@ -150,9 +153,9 @@ def score_matching(
     """Energies or scores of noisy data at several levels, with the branch `energy`; samples by annealed Langevin moves.
 
     Args:
-      net: (x, t, condition) -> (B,), or x's shape where `as_score` is `direct`; t (B,) is 1 at the largest sigma, 0 at the
+      net: (u, t, condition) -> (B,), or u's shape where `as_score` is `direct`; t (B,) is 1 at the largest sigma, 0 at the
         smallest.
-      shape: of one example.
+      shape: of one example, scaled to about unit variance.
       tx: optimizer.
       sigmas: falling; the first near the largest distance between two data, the last hardly seen (2006.09011).
       as_score: `minus_gradient` or `direct`: what the network says.
@@ -167,31 +170,39 @@ def score_matching(
     shape, levels = tuple(shape), jnp.asarray(sigmas, jnp.float32)
     if len(sigmas) < 2 or min(sigmas) <= 0 or list(sigmas) != sorted(sigmas, reverse=True):
         raise ValueError(f"sigmas must be 2 or more levels that fall and stay above 0, not {tuple(sigmas)}")
+    last = levels[-1], jnp.zeros(())
     drift(lambda x: x, step)  # refuses a step that is none
     if moves < 1:
         raise ValueError(f"annealed Langevin sampling needs moves >= 1 at each level, not moves={moves}")
     scaled_score, times = as_score(net), jnp.linspace(1.0, 0.0, len(sigmas))
 
-    def given(t: jax.Array, x: jax.Array, y: jax.Array | None) -> tuple:
-        return x, jnp.broadcast_to(t, x.shape[:1]), None if not classes else jax.nn.one_hot(y, classes)
+    def given(level: tuple[jax.Array, jax.Array], x: jax.Array, y: jax.Array | None) -> tuple:
+        """What the network is given at a level (sigma, t), each () or (B,)."""
+        sigma, t = (jnp.broadcast_to(part, x.shape[:1]) for part in level)
+        u = x / jnp.sqrt(1 + sigma**2).reshape(-1, *[1] * len(shape))
+        return u, t, None if not classes else jax.nn.one_hot(y, classes)
 
     def init(key: jax.Array, batch: Batch) -> Params:
-        return {"energy": net.init(stream(key, "energy"), *given(0.0, batch["x"], batch.get("y")))}
+        return {"energy": net.init(stream(key, "energy"), *given(last, batch["x"], batch.get("y")))}
 
     def loss(params: Params, key: jax.Array, batch: Batch) -> Loss:
         keys, x = example_keys(key, batch), batch["x"]
-        level = jax.vmap(lambda key: jax.random.randint(key, (), 0, len(sigmas)))(named(keys, "level"))
-        sigma, e = levels[level].reshape(-1, *[1] * len(shape)), normal(named(keys, "noise"), shape)
-        out = scaled_score(params["energy"], *given(times[level], x + sigma * e, batch.get("y")))
+        which = jax.vmap(lambda key: jax.random.randint(key, (), 0, len(sigmas)))(named(keys, "level"))
+        sigma, e = levels[which], normal(named(keys, "noise"), shape)
+        noisy = x + sigma.reshape(-1, *[1] * len(shape)) * e
+        out = scaled_score(params["energy"], *given((sigma, times[which]), noisy, batch.get("y")))
         return Loss(0.5 * jnp.mean((out + e) ** 2))  # 3
 
     def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
-        at = lambda x, t: scaled_score(params["energy"], *given(t, x, y))
-        kernel_at = lambda level: drift(lambda x: at(x, level[1]) / level[0], step * level[0] ** 2)
-        x = annealed(kernel_at, named(keys, "walk"), sigmas[0] * normal(named(keys, "start"), shape), (levels, times), moves).x
-        return x + sigmas[-1] * at(x, 0.0)
+        at = lambda level, x: scaled_score(params["energy"], *given(level, x, y))
+        kernel_at = lambda level: drift(lambda x: at(level, x) / level[0], step * level[0] ** 2)
+        start = sigmas[0] * normal(named(keys, "start"), shape)
+        x = annealed(kernel_at, named(keys, "walk"), start, (levels, times), moves).x
+        return x + sigmas[-1] * at(last, x)
 
-    told = lambda params, x, y=None: net.apply(params["energy"], *given(0.0, x, y)) / sigmas[-1]
+    def told(params: Params, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        return net.apply(params["energy"], *given(last, x, y)) * (1 + sigmas[-1] ** 2) ** 0.5 / sigmas[-1]
+
     phase = Phase("denoise", loss, ("energy",), tx)
     return Model(init, ((phase,),), sample, ("energy",), energy=told if as_score is minus_gradient else None)
 
