@@ -7,7 +7,9 @@
 
 One machine a data set is trained (seed 0, persistent chains) and kept; what is drawn anew with each seed is AIS: its chains
 begin at independent units with the odds of the training data and pass K densities whose times rise evenly, from 0 to 1. The
-sum and the estimates are of the same float32 parameters. Nothing is chosen by these numbers.
+sum and the estimates are of the same float32 parameters. 100 chains and about 15 000 densities are those of the paper; its
+fewer ones, 1000, stand beside them. A first try with 500 chains and 2000 densities missed the bar on MNIST, by 0.23 nats at
+worst.
 """
 
 import argparse
@@ -70,23 +72,25 @@ def against_enumeration(name: str, steps: int, seeds: list[int], chains: int, ti
     theta = train(rbm(HIDDEN, data.spec.shape, tx, steps=5), data, steps)
     x = binary(data, "train")
     exact = float(jax.jit(log_partition)(theta))
-    found = estimates(theta, base_rates(x.mean(0), len(x)), seeds, chains, times)
-    errors = found[:, 0] - exact
     nats = exact + float(jnp.mean(free_energy(theta, jnp.asarray(binary(data, "test")))))
-    minutes = (time.monotonic() - began) / 60
-    print(
-        f"{name}: log Z {exact:.3f}, worst error {np.abs(errors).max():.4f}, test {nats:.3f} nats, {minutes:.1f} min",
-        flush=True,
-    )
-    keywords = {"hidden": HIDDEN, "steps": steps, "chains": chains, "densities": times}
-    about, machine = dict(keywords=keywords, unit="nats"), f"RBM of {HIDDEN} on {name}"
-    told = f"AIS tells standard errors of {found[:, 1].min():.4f} to {found[:, 1].max():.4f}; {minutes:.1f} min"
+    about, machine = dict(unit="nats", seeds=seeds, reference=exact), f"RBM of {HIDDEN} on {name}"
+    rows = []
+    for densities in (1000, times):
+        found = estimates(theta, base_rates(x.mean(0), len(x)), seeds, chains, densities)
+        errors, told = found[:, 0] - exact, f"AIS tells standard errors of {found[:, 1].min():.4f} to {found[:, 1].max():.4f}"
+        minutes = (time.monotonic() - began) / 60
+        print(
+            f"{name}: log Z {exact:.3f}, {densities} densities: errors {errors.round(4)}, {told}, {minutes:.1f} min", flush=True
+        )
+        keywords = {"hidden": HIDDEN, "steps": steps, "chains": chains, "densities": densities}
+        worst = float(np.abs(errors).max())
+        asked = dict(bar=f"each |error| < {BAR}", met=worst < BAR) if densities == times else {}
+        rows += [
+            row(machine, f"log Z, AIS of {densities} minus enumeration", errors.tolist(), keywords=keywords,
+                source=f"sum over 2^{HIDDEN} states", note=f"{told}; the largest error is {worst:.4f}", **asked, **about)
+        ]  # fmt: skip
     few = f"one binarization of the test split; {HIDDEN} units are few, this is no bar"
-    return [
-        row(machine, "log Z, AIS minus enumeration", errors.tolist(), seeds=seeds, bar=f"each |error| < {BAR}",
-            met=bool(np.abs(errors).max() < BAR), reference=exact, source=f"sum over 2^{HIDDEN} states", note=told, **about),
-        row(machine, "test NLL, exact", [nats], seeds=[0], note=few, **about),
-    ]  # fmt: skip
+    return [*rows, row(machine, "test NLL, exact", [nats], seeds=[0], keywords={"steps": steps}, unit="nats", note=few)]
 
 
 def full(steps: int, seeds: list[int], chains: int, times: int) -> list[dict]:
@@ -112,19 +116,26 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="*", default=["mnist", "binary_density/plants"])
-    parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--seeds", type=int, default=10, help="runs of AIS")
-    parser.add_argument("--chains", type=int, default=500)
-    parser.add_argument("--times", type=int, default=2000, help="densities that chains pass")
+    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--seeds", type=int, default=5, help="runs of AIS")
+    parser.add_argument("--chains", type=int, default=100)
+    parser.add_argument("--times", type=int, default=15_000, help="densities that chains pass")
     parser.add_argument("--full", action="store_true", help="also RBM 500 with CD-25, --full-steps of it")
     parser.add_argument("--full-steps", type=int, default=200_000)
     parser.add_argument("--dry", action="store_true", help="print only, write no result")
     args = parser.parse_args()
     seeds, command = list(range(args.seeds)), "python -m benchmarks.rbm_partition" + " --full" * args.full
-    rows = [line for name in args.sets for line in against_enumeration(name, args.steps, seeds, args.chains, args.times)]
-    rows += full(args.full_steps, seeds[:3], 100, 15_000) if args.full else []
-    if not args.dry:
-        record("rbm_partition", "Partition functions of restricted Boltzmann machines", command, rows)
+    rows = []
+
+    def add(more: list[dict]) -> None:
+        rows.extend(more)
+        if not args.dry:
+            record("rbm_partition", "Partition functions of restricted Boltzmann machines", command, rows)
+
+    for name in args.sets:
+        add(against_enumeration(name, args.steps, seeds, args.chains, args.times))
+    if args.full:
+        add(full(args.full_steps, seeds[:3], 100, 15_000))
 
 
 if __name__ == "__main__":
