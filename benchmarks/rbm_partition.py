@@ -117,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="*", default=["mnist", "binary_density/plants"])
     parser.add_argument("--steps", type=int, default=5000)
-    parser.add_argument("--seeds", type=int, default=5, help="runs of AIS")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of AIS")
     parser.add_argument("--chains", type=int, default=100)
     parser.add_argument("--times", type=int, default=15_000, help="densities that chains pass")
     parser.add_argument("--full", action="store_true", help="also RBM 500 with CD-25, --full-steps of it")
