@@ -3,7 +3,8 @@
     W' = W + (alpha / rank) A B,    A (n, rank) random, B (rank, m) zero at first                              (1)
 
 for every matrix W (n, m); of a stack of matrices (scanned layers, the taps of a convolution) each has its own A and B. Vectors
-(biases, scales) stay as they are. The model's own phases train the changes of the branches that they trained before.
+and numbers, which are few, change freely, so that what follows a mean or a scale still does. The model's own phases train the
+changes of the branches that they trained before.
 """
 
 from collections.abc import Callable
@@ -51,7 +52,7 @@ def merged(params: Params, scale: float = 1.0) -> Params:
     def join(weight: Any, change: Any) -> Any:
         if isinstance(weight, dict):
             return {name: join(weight[name], change[name]) for name in weight}
-        return weight + scale * change["a"] @ change["b"] if change else weight
+        return weight + (change["all"] if "all" in change else scale * change["a"] @ change["b"])
 
     return join(params["base"], params["change"])
 
@@ -70,8 +71,8 @@ def seen_as(model: Model, view: Callable[[Params], Params]) -> Model:
 def _changes(key: jax.Array, weight: Any, rank: int) -> Any:
     if isinstance(weight, dict):
         return {name: _changes(stream(key, name), child, rank) for name, child in weight.items()}
-    if weight.ndim < 2 or not jnp.issubdtype(weight.dtype, jnp.floating):
-        return {}
+    if weight.ndim < 2:
+        return {"all": jnp.zeros_like(weight)}
     *stack, n, m = weight.shape
     a = jax.random.normal(key, (*stack, n, rank), weight.dtype) / n**0.5
     return {"a": a, "b": jnp.zeros((*stack, rank, m), weight.dtype)}
