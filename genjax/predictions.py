@@ -30,7 +30,7 @@ velocity = Prediction(  # v (2202.00512)
 )
 noise = Prediction(
     lambda alpha, sigma, x, noise: noise,
-    lambda alpha, sigma, x_t, noise: (x_t - sigma * noise) / jnp.maximum(alpha, 1e-4),  # alpha is 0 at t = 1
+    lambda alpha, sigma, x_t, noise: (x_t - sigma * noise) / jnp.maximum(alpha, 1e-5),  # alpha is 0 at t = 1
 )
 clean = Prediction(lambda alpha, sigma, x, noise: x, lambda alpha, sigma, x_t, x: x)
 drift = Prediction(  # flow matching: where a straight line from data to noise goes, noise - x_0 (2209.03003)

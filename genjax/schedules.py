@@ -56,7 +56,7 @@ def straight() -> Process:
 def linear(first: float = 0.1, last: float = 20.0) -> Process:
     """Variance preserving, its noise rate beta(t) growing from `first` to `last`: DDPM in continuous time (2011.13456)."""
     log_power = lambda t: -(first * t + 0.5 * (last - first) * jnp.square(t))  # log alpha^2
-    return Process(lambda t: jnp.exp(0.5 * log_power(t)), lambda t: jnp.sqrt(-jnp.expm1(log_power(t))))
+    return Process(lambda t: jnp.exp(0.5 * log_power(t)), lambda t: jnp.sqrt(jnp.abs(jnp.expm1(log_power(t)))))
 
 
 def ddpm(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Process:
@@ -72,7 +72,7 @@ def from_betas(betas: np.ndarray) -> Process:
     table = np.concatenate([[0.0], np.cumsum(np.log1p(-np.asarray(betas, np.float64)))])
     places = np.arange(len(table)) / (len(table) - 1)
     log_power = lambda t: jnp.interp(jnp.asarray(t), jnp.asarray(places), jnp.asarray(table))  # log alpha^2
-    return Process(lambda t: jnp.exp(0.5 * log_power(t)), lambda t: jnp.sqrt(-jnp.expm1(log_power(t))))
+    return Process(lambda t: jnp.exp(0.5 * log_power(t)), lambda t: jnp.sqrt(jnp.abs(jnp.expm1(log_power(t)))))
 
 
 def exploding(least: float = 0.002, most: float = 80.0, rho: float = 7.0) -> Process:

@@ -176,7 +176,7 @@ def _by_order(tables: list[jax.Array], order: int, h: jax.Array) -> jax.Array:
 
 
 def _half_log_snr(level: At) -> jax.Array:
-    return jnp.log(jnp.maximum(level.alpha / level.sigma, LEAST_SNR))
+    return jnp.maximum(jnp.log(jnp.maximum(level.alpha, 0.0)) - jnp.log(level.sigma), np.log(LEAST_SNR))
 
 
 def _growth(every: Step) -> tuple[jax.Array, jax.Array]:
