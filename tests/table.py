@@ -34,7 +34,10 @@ from genjax.hybrids.tilted import tilted
 from genjax.model import Batch, Loss, Model, Phase, as_batch, example_keys, normal, stream
 from genjax.nets import Net, gpt, mlp, pixelcnn, projection, spectral
 from genjax.nets.stylegan2 import Styles, each_layer
+from genjax.predictions import min_snr
 from genjax.quantizers import codebook
+from genjax.reverse import discretized_normal
+from genjax.samplers import ancestral
 from genjax.splines import affine
 
 SHAPE, LATENT, CLASSES, BATCH = (4, 4, 1), (3,), 3, 8
@@ -89,6 +92,12 @@ def toy_distilled(tx=None) -> Model:
     half = distilled(toy_diffusion(tx=tx), toy_diffusion(tx=tx), halved(3), tx or adam())
     student = toy_diffusion(tx=tx, sampler=renoised())
     return distilled(half, student, consistent(student.process, 4), tx or adam())
+
+
+def toy_guided(tx=None) -> Model:
+    options = dict(classes=CLASSES, drop=0.2, guidance=2.0, variance=None, chain=10, decoder=discretized_normal(2))
+    net = small((*SHAPE[:-1], 2 * SHAPE[-1]))
+    return diffusion(net, SHAPE, tx or adam(), steps=3, sampler=ancestral(None), weight=min_snr(), **options)
 
 
 def vae_gan(tx=None) -> Model:
@@ -157,6 +166,7 @@ TABLE: dict[str, Callable[..., Model]] = {
     "progressive": toy_progressive,
     "adversarial, n_critic": lambda tx=None: toy_gan(tx, when=lambda step: step % 2 == 1),
     "diffusion": lambda tx=None: toy_diffusion(tx=tx, classes=CLASSES),
+    "diffusion, guided, learned variance": toy_guided,
     "adversarial(vae)": vae_gan,
     "latent(vae, diffusion)": lambda tx=None: latent(toy_vae(tx), toy_diffusion(LATENT, tx)),
     "latent(adversarial(vae), diffusion)": lambda tx=None: latent(vae_gan(tx), toy_diffusion(LATENT, tx)),
@@ -187,10 +197,8 @@ TABLE: dict[str, Callable[..., Model]] = {
         toy_vae(tx), tilted(flow(actnorm(), LATENT, tx or adam()), small(()), tx or adam(), steps=2)
     ),
     "rewarded(adversarial(implicit))": lambda tx=None: rewarded(toy_gan(tx), brightness, tx or adam()),
-    "rewarded(autoregressive) by likelihood": lambda tx=None: rewarded(
-        toy_pixels(tx), brightness, tx or adam(), likelihood(0.1)
-    ),
-    "rewarded(latent(vae, diffusion)) by filter": lambda tx=None: rewarded(
+    "rewarded(autoregressive)": lambda tx=None: rewarded(toy_pixels(tx), brightness, tx or adam(), likelihood(0.1)),
+    "rewarded(latent(vae, diffusion))": lambda tx=None: rewarded(
         latent(toy_vae(tx), toy_diffusion(LATENT, tx)), brightness, tx or adam(), filtered(0.5)
     ),
     "memory": chains,
@@ -256,4 +264,9 @@ def compiled(name: str, stage: int = 0) -> Callable:
     return jax.jit(genjax.make_step(model(name), stage))
 
 
+BLIND = {  # stages that look at no data
+    ("rewarded(adversarial(implicit))", 1),
+    ("rewarded(autoregressive)", 1),
+    ("rewarded(latent(vae, diffusion))", 2),
+}
 STAGES = [(name, stage) for name in TABLE for stage in range(len(TABLE[name]().stages))]

@@ -17,7 +17,7 @@ import genjax.families
 import genjax.hybrids
 from genjax import parallel
 from genjax.model import Model, Phase, as_batch, branches, check, frozen, get, put, under
-from tests.table import BATCH, COVERS, STAGES, TABLE, batch, batches, compiled, model, start
+from tests.table import BATCH, BLIND, COVERS, STAGES, TABLE, batch, batches, compiled, model, start
 
 each = pytest.mark.parametrize("name", TABLE)
 each_public = pytest.mark.parametrize("name", sorted({*COVERS.values(), "memory"}))  # one row for each constructor
@@ -61,11 +61,18 @@ def test_table_is_complete():
 # ---- ownership -------------------------------------------------------------------------------------------------------
 
 
+def apart_by_branch(params):
+    """Parameters a little off their start, each branch by its own factor: what follows another branch has somewhere to go."""
+    off = lambda branch, factor: jax.tree.map(lambda p: (factor * p).astype(p.dtype), branch)
+    return {name: off(branch, 1 + 0.01 * number) for number, (name, branch) in enumerate(params.items())}
+
+
 @each_stage
 def test_a_phase_changes_what_it_trains_and_nothing_else(name, stage):
     for phase in model(name).stages[stage]:
         alone = model(name)._replace(stages=((phase._replace(when=None),),))
-        before = genjax.next_stage(alone, start(name), 0)
+        apart = apart_by_branch(start(name).params)
+        before = genjax.next_stage(alone, start(name)._replace(params=apart, ema=apart), 0)
         after, _ = jax.jit(genjax.make_step(alone))(before, batch())
         params, ema = after.params, after.ema
         for path in phase.trains:
@@ -207,7 +214,7 @@ def test_a_resting_phase_changes_nothing_and_reports_nan():
     assert differ(moved.params["generator"], resting.params["generator"])
 
 
-@each_stage
+@pytest.mark.parametrize(("name", "stage"), [row for row in STAGES if row not in BLIND])
 def test_a_non_finite_batch_changes_nothing_but_the_counters(name, stage):
     before = start(name, stage)
     bad = batch() | {"x": batch()["x"].at[0, 0].set(jnp.nan)}

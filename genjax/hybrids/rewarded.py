@@ -96,8 +96,8 @@ def likelihood(anchor: float = 0.0) -> Way:
     return way
 
 
-def filtered(share: float = 0.25, phase: int = 0) -> Way:
-    """(3): samples of the reference, of which the best `share` stand for data in the phase of that number of the last stage.
+def filtered(share: float = 0.25) -> Way:
+    """(3): samples of the reference, of which the best `share` stand for data in the losses that train the sampler last.
 
     Each example's row is repeated, so that a batch keeps its size.
     """
@@ -105,14 +105,19 @@ def filtered(share: float = 0.25, phase: int = 0) -> Way:
         raise ValueError(f"filtered keeps a share of the samples between 0 and 1, not {share}")
 
     def way(model: Model, reward: Reward):
-        own = model.stages[-1][phase].loss
+        own = [phase for phase in model.stages[-1] if set(phase.trains) & set(model.generates)]
+        if not own:
+            raise ValueError(
+                "rewarded by filtered() learns by the model's own losses, and none of its last stage trains its sampler"
+            )
 
         def loss(params: Params, reference: Params, key: jax.Array, batch: Batch) -> Loss:
             x, y = _drawn(model, reference, key, batch)
             earned = reward(x, y)
             best = jnp.resize(jnp.argsort(-earned)[: max(1, round(share * len(x)))], len(x))
-            out = own(params, key, batch | {"x": x[best]} | ({} if y is None else {"y": y[best]}))
-            return out._replace(metrics=out.metrics | {"reward": earned.mean(), "reward_kept": earned[best].mean()})
+            kept = batch | {"x": x[best]} | ({} if y is None else {"y": y[best]})
+            value = sum(phase.loss(params, stream(key, phase.name), kept).value for phase in own)
+            return Loss(value, {"reward": earned.mean(), "reward_kept": earned[best].mean()})
 
         return loss
 
