@@ -114,7 +114,7 @@ def flow_log_prob(
     steps: int = 100,
     trace: Trace = exact_trace,
     least: float = 1e-3,
-    most: float = 1e3,
+    most: float = 1e5,
 ) -> jax.Array:
     """(4): (B,) nats, of the flow that samplers follow.
 
@@ -122,7 +122,8 @@ def flow_log_prob(
       denoise: (x_t, t) -> x_0, t one number.
       process: whose denoiser it is.
       x: (B, ...).
-      steps: of Runge-Kutta, four evaluations each; the error falls with their fourth power.
+      steps: of Runge-Kutta, four evaluations each; the error falls with their fourth power (a normal of scale 0.5: 1e-3 nats a
+        dimension at 80, 1e-5 at 240).
       trace: `exact_trace`, or an estimate by `hutchinson`.
       least, most: ratios sigma / alpha between which the flow is followed, cut to those of the process. x is taken for data at
         `least`; noise at `most` for all that is left of them.
