@@ -2,6 +2,7 @@
 
 bernoulli     the logit of a token that is 1 rather than 0
 categorical   logits of integer tokens, sampled at a temperature, from the top k or the top p of the mass (1904.09751)
+normals       a mixture of normal densities of one real number
 logistics     a mixture of discretized logistics over the channels of a pixel, G given R, B given R and G (1701.05517)
 """
 
@@ -77,6 +78,26 @@ def likeliest(logits: jax.Array, top_k: int = 0, top_p: float = 1.0) -> jax.Arra
         before = jnp.cumsum(jax.nn.softmax(falling)) - jax.nn.softmax(falling)  # mass of those that are likelier
         logits = jnp.where(logits < jnp.min(jnp.where(before < top_p, falling, jnp.inf)), -jnp.inf, logits)
     return logits
+
+
+def normals(mixtures: int = 5) -> Head:
+    """Real numbers, each a place of its own; nats are of a density. theta: log weights, means and log scales by mixture."""
+
+    def split(theta):
+        weights, means, log_scales = jnp.split(theta, 3, axis=-1)
+        return jax.nn.log_softmax(weights), means, jnp.maximum(log_scales, -7.0)
+
+    def log_prob(theta: jax.Array, x: jax.Array) -> jax.Array:
+        weights, means, log_scales = split(theta)
+        return jax.nn.logsumexp(weights + jax.scipy.stats.norm.logpdf(x[..., None], means, jnp.exp(log_scales)), axis=-1)
+
+    def draw(key: jax.Array, theta: jax.Array) -> jax.Array:
+        weights, means, log_scales = split(theta)
+        which = jax.random.categorical(jax.random.fold_in(key, 0), weights)
+        return means[which] + jnp.exp(log_scales[which]) * jax.random.normal(jax.random.fold_in(key, 1))
+
+    same = lambda x: x
+    return Head(3 * mixtures, False, same, same, log_prob, draw)
 
 
 def logistics(levels: int = 256, channels: int = 3, mixtures: int = 10) -> Head:

@@ -162,6 +162,23 @@ def _inner(name: str, batch: Batch) -> Batch:
     return {k.removeprefix(f"{name}/"): v for k, v in batch.items() if "/" not in k or k.startswith(f"{name}/")}
 
 
+def memory_under(models: dict[str, Model], see: Callable | None = None) -> Callable | None:
+    """The `memory` of a larger model of which these are branches; None where none of them has any.
+
+    Args:
+      see: (name, params, key, batch) -> the batch as the model of that name knows it; the batch itself where not given.
+    """
+    if not (having := {name: model for name, model in models.items() if model.memory}):
+        return None
+
+    def memory(params: Params, key: jax.Array, batch: Batch) -> Batch:
+        seen = {name: see(name, params, key, batch) if see else batch for name in having}
+        rows = {name: model.memory(params[name], stream(key, name), seen[name]) for name, model in having.items()}
+        return {f"{name}/{row}": values for name, some in rows.items() for row, values in some.items()}
+
+    return memory
+
+
 def need(model: Model, field: str, who: str) -> Callable:
     """The capability `field` of a model, or a ValueError that says which is missing and which there are."""
     if (capability := getattr(model, field)) is None:

@@ -10,7 +10,9 @@ import optax
 import genjax
 from genjax.augment import translation
 from genjax.bijections import actnorm, chain, checkerboard, coupling, logit
+from genjax.conditions import GIVEN
 from genjax.densities import discretized_logistic, gaussian
+from genjax.families.autoencoder import autoencoder
 from genjax.families.autoregressive import autoregressive
 from genjax.families.consistency import consistency, renoised
 from genjax.families.diffusion import diffusion
@@ -24,6 +26,8 @@ from genjax.families.vae import vae
 from genjax.families.vq import vq
 from genjax.heads import categorical
 from genjax.hybrids.adversarial import adversarial, augmented, reconstructions, samples
+from genjax.hybrids.cascade import cascade
+from genjax.hybrids.conditioned import conditioned
 from genjax.hybrids.distilled import consistent, distilled, halved
 from genjax.hybrids.latent import latent
 from genjax.hybrids.lora import lora
@@ -122,9 +126,9 @@ def toy_vq(tx=None) -> Model:
     return vq(small((4, 2)), small(SHAPE), codebook(6, 0.9, rounds=1, dead=0.0), (4, 2), tx or adam(), decay=0.9)
 
 
-def toy_codes(tx=None) -> Model:
-    net = gpt(6, 6, 4, width=8, depth=2, heads=2)
-    return autoregressive(net, (4,), categorical(6, grid=False), tx or adam())
+def toy_codes(tx=None, places=4) -> Model:
+    net = gpt(6, 6, places, width=8, depth=2, heads=2)
+    return autoregressive(net, (places,), categorical(6, grid=False), tx or adam())
 
 
 def toy_energy(tx=None, **options) -> Model:
@@ -133,6 +137,21 @@ def toy_energy(tx=None, **options) -> Model:
 
 def toy_scores(tx=None, **options) -> Model:
     return score_matching(small(()), SHAPE, tx or adam(), sigmas=geometric(1.0, 0.1, 3), moves=2, **options)
+
+
+def toy_autoencoder(tx=None) -> Model:
+    return autoencoder(small(LATENT), small(SHAPE), LATENT, tx or adam())
+
+
+def half_size(tx=None, shape=(2, 2, 1)) -> Model:
+    return vae(small((2 * LATENT[0],)), small(shape), LATENT, tx or adam(), likelihood=gaussian(0.5))
+
+
+def reader() -> Net:
+    """A network that reads labels (B,)."""
+    net = small((4,))
+    told = lambda y: jax.nn.one_hot(y, CLASSES)
+    return Net(lambda key, y: net.init(key, told(y)), lambda params, y: net.apply(params, told(y)))
 
 
 def brightness(x, y=None):
@@ -201,6 +220,23 @@ TABLE: dict[str, Callable[..., Model]] = {
     "rewarded(latent(vae, diffusion))": lambda tx=None: rewarded(
         latent(toy_vae(tx), toy_diffusion(LATENT, tx)), brightness, tx or adam(), filtered(0.5)
     ),
+    "latent(autoencoder, flow)": lambda tx=None: latent(toy_autoencoder(tx), flow(actnorm(), LATENT, tx or adam())),
+    "cascade(vae, diffusion)": lambda tx=None: cascade(half_size(tx), toy_diffusion(tx=tx, classes=GIVEN)),
+    "cascade(cascade(vae, diffusion), diffusion)": lambda tx=None: cascade(
+        cascade(half_size(tx, (1, 1, 1)), toy_diffusion((2, 2, 1), tx, classes=GIVEN)), toy_diffusion(tx=tx, classes=GIVEN)
+    ),
+    "refined(vae, diffusion), told": lambda tx=None: refined(
+        toy_vae(tx), toy_diffusion(tx=tx, classes=GIVEN), 0.9, steps=2, told=True
+    ),
+    "conditioned(diffusion)": lambda tx=None: conditioned(
+        toy_diffusion(tx=tx, classes=GIVEN, drop=0.2, guidance=2.0), reader()
+    ),
+    "conditioned(vae), frozen": lambda tx=None: conditioned(toy_vae(tx, classes=GIVEN), reader(), along=()),
+    "conditioned(adversarial(implicit))": lambda tx=None: conditioned(
+        adversarial(implicit(small(SHAPE), LATENT, classes=GIVEN), small(()), tx or adam(), tx or adam()),
+        reader(),
+        along=("critic/generator",),
+    ),
     "memory": chains,
     "energy": lambda tx=None: toy_energy(tx, slots=2, fresh=0.3, alpha=0.1, data_noise=0.1, classes=CLASSES),
     "score matching": lambda tx=None: toy_scores(tx, classes=CLASSES),
@@ -225,6 +261,9 @@ COVERS = {  # public constructor -> its rows
     "genjax.hybrids.distilled.distilled": "distilled(distilled(diffusion))",
     "genjax.hybrids.adversarial.adversarial": "adversarial(vae)",
     "genjax.hybrids.latent.latent": "latent(vae, diffusion)",
+    "genjax.families.autoencoder.autoencoder": "latent(autoencoder, flow)",
+    "genjax.hybrids.cascade.cascade": "cascade(vae, diffusion)",
+    "genjax.hybrids.conditioned.conditioned": "conditioned(diffusion)",
     "genjax.hybrids.lora.lora": "lora(vae)",
     "genjax.hybrids.refined.refined": "refined(adversarial(implicit), diffusion)",
     "genjax.hybrids.tilted.tilted": "tilted(flow)",

@@ -8,7 +8,8 @@ import pytest
 
 import genjax
 from genjax import augment
-from genjax.families.gan import each_right, hinge, implicit, least_squares, non_saturating, one_hot, wasserstein
+from genjax.conditions import told
+from genjax.families.gan import each_right, hinge, implicit, least_squares, non_saturating, wasserstein
 from genjax.families.styled import path_lengths, styled
 from genjax.hybrids.adversarial import adversarial, augmented, samples
 from genjax.hybrids.penalties import box, moved, smooth, squared_slopes, unit_slope
@@ -240,7 +241,7 @@ def test_spread_is_the_same_in_every_place_of_a_group():
 def test_labels_are_checked():
     model = implicit(small(SHAPE), LATENT, classes=CLASSES)
     params, keys = model.init(KEY, batch()), jax.random.split(KEY, 2)
-    with pytest.raises(ValueError, match=r"labels are 0 \.\. 3, but this model has 3 classes: set its `classes`"):
+    with pytest.raises(ValueError, match=r"label 3 is out of range: with classes=3 labels are 0 \.\. 2"):
         model.sample(params, keys, jnp.array([0, 3]))
     with pytest.raises(ValueError, match="give labels y"):
         model.sample(params, keys)
@@ -248,7 +249,7 @@ def test_labels_are_checked():
         samples(model, labelled=True)(params, KEY, as_batch(batch()["x"]))
     with pytest.raises(ValueError, match="projection critic needs integer labels"):
         adversarial(model, projection(small((5,)), CLASSES), optax.sgd(1.0), optax.sgd(1.0)).init(KEY, batch())
-    np.testing.assert_array_equal(one_hot(jnp.array([2]), 3), [[0, 0, 1]])
+    np.testing.assert_array_equal(told(jnp.array([2]), 3), [[0, 0, 1]])
 
 
 def test_a_generator_of_the_wrong_shape_is_refused():

@@ -1,4 +1,4 @@
-"""Combinators beside closed forms: low-rank changes, drafts denoised, energies on a base, rewards."""
+"""Combinators beside closed forms, and every autoencoder with every prior."""
 
 import jax
 import jax.numpy as jnp
@@ -7,21 +7,40 @@ import optax
 import pytest
 
 import genjax
-from genjax.bijections import chain
+from genjax.bijections import actnorm, chain
 from genjax.chains import langevin
+from genjax.conditions import GIVEN, told
 from genjax.families.autoregressive import autoregressive
+from genjax.families.energy import energy
 from genjax.families.flow import flow
 from genjax.families.gan import implicit
-from genjax.heads import categorical
+from genjax.heads import categorical, normals
+from genjax.hybrids.cascade import cascade, enlarged, shrunk
+from genjax.hybrids.conditioned import conditioned
 from genjax.hybrids.copying import copying
+from genjax.hybrids.latent import latent
 from genjax.hybrids.lora import lora, merged
 from genjax.hybrids.refined import polished, refined
 from genjax.hybrids.rewarded import filtered, likelihood, pathwise, rewarded
 from genjax.hybrids.tilted import log_partition, tilted
-from genjax.model import Loss, Phase, as_batch
-from genjax.nets import Net, gpt
+from genjax.model import Loss, Phase, as_batch, frozen
+from genjax.nets import Net, gpt, made
 from genjax.schedules import cosine
-from tests.table import adam, batch, compiled, start, toy_diffusion, toy_gan, toy_vae
+from tests.table import (
+    LATENT,
+    adam,
+    batch,
+    compiled,
+    reader,
+    small,
+    start,
+    toy_autoencoder,
+    toy_codes,
+    toy_diffusion,
+    toy_gan,
+    toy_vae,
+    toy_vq,
+)
 
 KEYS = jax.random.split(jax.random.key(0), 4096)
 
@@ -201,3 +220,91 @@ def test_rewards_that_do_not_fit_are_refused():
     data = as_batch(jnp.zeros((2, 2), jnp.int32))
     with pytest.raises(ValueError, match="way=likelihood"):
         model.stages[1][0].loss(model.init(KEYS[0], data), KEYS[0], data)
+
+
+# ---- conditions and cascades -----------------------------------------------------------------------------------------------
+
+
+def test_a_conditioned_model_is_the_model_told_what_the_encoder_reads():
+    model = toy_vae(classes=GIVEN)
+    params, data = start("conditioned(vae), frozen").params, batch()
+    read = reader().apply(params["encoder"], data["y"])
+    whole = conditioned(model, reader(), along=())
+    np.testing.assert_array_equal(whole.sample(params, KEYS[:8], data["y"]), model.sample(params["model"], KEYS[:8], read))
+    np.testing.assert_array_equal(
+        whole.bound(params, KEYS[0], data, 2), model.bound(params["model"], KEYS[0], data | {"y": read}, 2)
+    )
+    assert frozen(params, whole.stages[0]) == ["encoder"]
+    with pytest.raises(ValueError, match="give y"):
+        whole.sample(params, KEYS[:8])
+    with pytest.raises(ValueError, match="no phase denoise to train the encoder along; there are elbo"):
+        conditioned(model, reader(), along=("denoise",))
+
+
+def test_labels_for_a_model_of_arrays_and_arrays_for_a_model_of_labels():
+    with pytest.raises(ValueError, match=r"wants labels 0 \.\. 2, but y is float32: for arrays give classes=GIVEN"):
+        told(jnp.zeros((2, 3)), 3)
+    np.testing.assert_array_equal(told(jnp.zeros((2, 3)), GIVEN), jnp.zeros((2, 3)))
+    assert told(None, 0) is None
+
+
+def test_a_picture_made_small_and_large_again():
+    x = jax.random.normal(KEYS[0], (2, 4, 6, 3))
+    np.testing.assert_allclose(shrunk(x, 2)[0, 1, 2], x[0, 2:4, 4:6].mean((0, 1)), rtol=1e-5)
+    flat = jnp.full((1, 2, 3, 1), 0.7)
+    np.testing.assert_allclose(enlarged(flat, 2), jnp.full((1, 4, 6, 1), 0.7), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"sides \(4, 6\) do not divide by factor=4"):
+        shrunk(x, 4)
+
+
+def test_the_large_picture_of_a_cascade_follows_the_small_one():
+    """A `high` that draws its hint: what comes out is the small sample enlarged, with `level` of noise."""
+    draws = lambda params, keys, y: y[..., :-1]
+    high = toy_diffusion(classes=GIVEN)._replace(sample=draws)
+    low = implicit(Net(lambda key, z: {}, lambda params, z: z), (2, 2, 1))
+    params = {"low": {"generator": {}}, "high": {}}
+    for level in (0.0, 0.3):
+        model = cascade(low, high, level=level, augment=0.3)
+        apart = model.sample(params, KEYS[:512]) - enlarged(low.sample(params["low"], KEYS[:512]), 2)
+        kept = 0.75**2 + 0.25**2  # of the variance, along each of two axes, by bilinear weights
+        np.testing.assert_allclose(apart[:, 1, 1].std(), level * kept, rtol=0.1, atol=1e-6)
+
+
+# ---- the grid of autoencoders and priors -------------------------------------------------------------------------------------
+
+AUTOENCODERS = {"autoencoder": toy_autoencoder, "vae": toy_vae, "vq": toy_vq}
+PRIORS = {
+    "diffusion": lambda shape: toy_diffusion(shape),
+    "flow": lambda shape: flow(actnorm(), shape, adam()),
+    "autoregressive": lambda shape: autoregressive(made((16,), 6), shape, normals(2), adam()),
+    "energy": lambda shape: energy(small(()), shape, adam(), steps=2, sampling_steps=2),
+}
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("codes", AUTOENCODERS)
+def test_every_autoencoder_with_every_prior_trains_and_samples_or_says_why_not(codes, prior):
+    tokens = codes == "vq"
+    if tokens and prior == "autoregressive":
+        model = latent(toy_vq(), toy_codes(), scaled=False)
+    else:
+        model = latent(AUTOENCODERS[codes](), PRIORS[prior]((4,) if tokens else LATENT), scaled=not tokens)
+    if tokens and prior != "autoregressive":
+        with pytest.raises(ValueError, match="codes are tokens, but the prior makes real numbers"):
+            model.init(KEYS[0], batch())
+        return
+    state = jax.jit(lambda key, batch: genjax.init(model, key, batch))(jax.random.key(0), batch())
+    for stage in range(2):
+        state, _ = jax.jit(genjax.make_step(model, stage))(genjax.next_stage(model, state, stage), batch())
+        assert int(state.skipped) == 0
+    assert np.isfinite(jax.jit(model.sample)(state.params, KEYS[:4])).all()
+
+
+def test_a_prior_that_does_not_fit_is_refused():
+    for model, words in (
+        (latent(toy_vq(), toy_diffusion((4,))), "tokens, which have no scale"),
+        (latent(toy_vae(), toy_codes(places=3), scaled=False), "real numbers, but the prior makes tokens"),
+        (latent(toy_vae(), energy(Net(lambda key, x, y: {}, lambda params, x, y: x.sum(1)), (5,), adam())), "one code is"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            model.init(KEYS[0], batch())

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from genjax.conditions import told
 from genjax.densities import flat_sum
 from genjax.heads import Head
 from genjax.model import Batch, Loss, Model, Params, Phase, stream
@@ -46,7 +47,7 @@ def autoregressive(
     held = shape[len(places) :]  # axes of one place
 
     def condition(y):
-        return None if not classes else jax.nn.one_hot(y, classes)
+        return told(y, classes)
 
     def init(key: jax.Array, batch: Batch) -> Params:
         x = head.start(batch["x"])

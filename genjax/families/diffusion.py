@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
+from genjax.conditions import GIVEN, told
 from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, normal, stream
 from genjax.nets import Net
 from genjax.predictions import Prediction, Weight, clean, drift, edm, noise, own_units, velocity
@@ -78,7 +78,7 @@ def diffusion(
     _check(process, steps, classes, drop, guidance, chain)
 
     def condition(y: jax.Array | None) -> jax.Array | None:
-        return _one_hot(y, classes, -1 if drop else 0) if classes else None
+        return told(y, classes, least=-1 if drop else 0)
 
     def outputs(params: Params, x_t: jax.Array, t: jax.Array, given: jax.Array | None) -> tuple:
         """(the network's output, x_0, the share of the variance)."""
@@ -110,7 +110,7 @@ def diffusion(
         if not drop:
             return batch
         hide = jax.vmap(lambda key: jax.random.bernoulli(stream(key, "drop"), drop))(example_keys(key, batch))
-        return batch | {"y": jnp.where(hide, -1, batch["y"])}
+        return batch | {"y": _nothing(hide, batch["y"], classes)}
 
     def loss(params: Params, key: jax.Array, batch: Batch) -> Loss:
         x, keys, batch = batch["x"], example_keys(key, batch), hidden(key, batch)
@@ -181,13 +181,6 @@ def _check(process: Process, steps: int, classes: int, drop: float, guidance: fl
         )
 
 
-def _one_hot(y: jax.Array | None, classes: int, least: int) -> jax.Array:
-    """(B, classes): zeros for label -1 where that stands for none; a label out of range is refused, in compiled code NaN."""
-    if y is None:
-        raise ValueError("this diffusion model is conditional (classes > 0): give labels y, in the batch or to sample")
-    wrong = (y < least) | (y >= classes)
-    if not isinstance(wrong, jax.core.Tracer) and np.any(wrong):
-        raise ValueError(
-            f"label {int(np.asarray(y)[np.asarray(wrong)][0])} is out of range: labels are {least} .. {classes - 1}"
-        )
-    return jnp.where(jnp.asarray(wrong)[:, None], jnp.nan, jax.nn.one_hot(y, classes))
+def _nothing(hide: jax.Array, y: jax.Array, classes: int) -> jax.Array:
+    """y, where hidden (B,) what stands for none: label -1, or zeros."""
+    return jnp.where(hide.reshape(-1, *[1] * (y.ndim - 1)), 0 if classes == GIVEN else -1, y)

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import optax
 
 from genjax.chains import Field, Kernel, Run, annealed, contrast, drift, langevin, named, run
+from genjax.conditions import told
 from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, normal, stream
 from genjax.nets import Net
 
@@ -73,7 +74,7 @@ def energy(
     _check(kernel, shape, steps, sampling_steps, temperature, slots, fresh)
 
     def condition(y):
-        return None if not classes else jax.nn.one_hot(y, classes)
+        return told(y, classes)
 
     def f(params: Params, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
         return net.apply(params["energy"], x, condition(y))
@@ -116,9 +117,9 @@ def energy(
     def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
         return walk(params, keys, begin(keys), y, sampling_steps).x
 
-    told = lambda params, x, y=None: f(params, x, y) / temperature
+    nats = lambda params, x, y=None: f(params, x, y) / temperature
     phase = Phase("contrast", loss, ("energy",), tx)
-    return Model(init, ((phase,),), sample, ("energy",), memory=memory, energy=told)
+    return Model(init, ((phase,),), sample, ("energy",), memory=memory, energy=nats)
 
 
 # ---- denoising score matching --------------------------------------------------------------------------------------------
@@ -180,7 +181,7 @@ def score_matching(
         """What the network is given at a level (sigma, t), each () or (B,)."""
         sigma, t = (jnp.broadcast_to(part, x.shape[:1]) for part in level)
         u = x / jnp.sqrt(1 + sigma**2).reshape(-1, *[1] * len(shape))
-        return u, t, None if not classes else jax.nn.one_hot(y, classes)
+        return u, t, told(y, classes)
 
     def init(key: jax.Array, batch: Batch) -> Params:
         return {"energy": net.init(stream(key, "energy"), *given(last, batch["x"], batch.get("y")))}
@@ -200,11 +201,11 @@ def score_matching(
         x = annealed(kernel_at, named(keys, "walk"), start, (levels, times), moves).x
         return x + sigmas[-1] * at(last, x)
 
-    def told(params: Params, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
+    def nats(params: Params, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
         return net.apply(params["energy"], *given(last, x, y)) * (1 + sigmas[-1] ** 2) ** 0.5 / sigmas[-1]
 
     phase = Phase("denoise", loss, ("energy",), tx)
-    return Model(init, ((phase,),), sample, ("energy",), energy=told if as_score is minus_gradient else None)
+    return Model(init, ((phase,),), sample, ("energy",), energy=nats if as_score is minus_gradient else None)
 
 
 # ---- parts -------------------------------------------------------------------------------------------------------------

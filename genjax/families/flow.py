@@ -27,6 +27,7 @@ from genjax.bijections import (
     mix,
     squeeze,
 )
+from genjax.conditions import told
 from genjax.densities import flat_sum, normal_log_prob
 from genjax.model import Batch, Loss, Model, Params, Phase, as_batch, example_keys, need, normal, stream
 from genjax.nets import Net
@@ -56,7 +57,7 @@ def flow(
     shape = tuple(shape)
 
     def condition(y):
-        return None if not classes else jax.nn.one_hot(y, classes)
+        return told(y, classes)
 
     def init(key: jax.Array, batch: Batch) -> Params:
         return {"flow": bijection.init(stream(key, "flow"), batch["x"], condition(batch.get("y")))}

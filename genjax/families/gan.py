@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from genjax.conditions import told
 from genjax.model import Batch, Model, Params, normal, stream
 from genjax.nets import Net
 
@@ -74,7 +74,7 @@ def implicit(generator: Net, latent: Sequence[int], *, classes: int = 0) -> Mode
     """
 
     def given(y: jax.Array | None) -> tuple[jax.Array, ...]:
-        return (one_hot(y, classes),) if classes else ()
+        return (told(y, classes),) if classes else ()
 
     def init(key: jax.Array, batch: Batch) -> Params:
         z = jnp.zeros((batch["x"].shape[0], *latent))
@@ -88,13 +88,3 @@ def implicit(generator: Net, latent: Sequence[int], *, classes: int = 0) -> Mode
         return generator.apply(params["generator"], normal(keys, latent), *given(y))
 
     return Model(init, ((),), sample, ("generator",))
-
-
-def one_hot(y: jax.Array | None, classes: int) -> jax.Array:
-    """(B, classes) of labels (B,); ValueError without labels, or where those that can be looked at are out of range."""
-    if y is None:
-        raise ValueError(f"this generator is conditional (classes={classes}): give labels y, in the batch or to sample")
-    known = () if isinstance(y, jax.core.Tracer) else np.asarray(y)
-    if np.size(known) and (known.min() < 0 or known.max() >= classes):
-        raise ValueError(f"labels are {known.min()} .. {known.max()}, but this model has {classes} classes: set its `classes`")
-    return jax.nn.one_hot(y, classes)

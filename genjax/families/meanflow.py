@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from genjax.conditions import told
 from genjax.densities import flat_sum
 from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, normal, stream
 from genjax.nets import Net
@@ -64,9 +65,7 @@ def meanflow(
     shape, process = tuple(shape), straight()
 
     def inputs(z: jax.Array, r: jax.Array, t: jax.Array, y: jax.Array | None) -> tuple:
-        if classes and y is None:
-            raise ValueError("this MeanFlow model is conditional (classes > 0): give labels y, in the batch or to sample")
-        return z, t, jax.nn.one_hot(y, classes) if classes else None, features(t - r)
+        return z, t, told(y, classes), features(t - r)
 
     def average(params: Params, y: jax.Array | None) -> Average:
         return lambda z, r, t: net.apply(params["velocity"], *inputs(z, r, t, y))

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax.families.gan import one_hot
+from genjax.conditions import told
 from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, normal, stream
 from genjax.nets import Net
 from genjax.nets.stylegan2 import Styles
@@ -56,7 +56,7 @@ def styled(
 
     def styles(params: Params, keys: jax.Array, y: jax.Array | None) -> jax.Array:
         z = normal(keys, latent)
-        return nets.mapping.apply(params["mapping"], z, *((one_hot(y, classes),) if classes else ()))
+        return nets.mapping.apply(params["mapping"], z, *((told(y, classes),) if classes else ()))
 
     def mixed(params: Params, keys: jax.Array, y: jax.Array | None) -> jax.Array:
         """(2): (B, count, W)."""
@@ -73,7 +73,7 @@ def styled(
 
     def init(key: jax.Array, batch: Batch) -> Params:
         size = batch["x"].shape[0]
-        condition = (one_hot(batch.get("y"), classes),) if classes else ()
+        condition = (told(batch.get("y"), classes),) if classes else ()
         params = {"mapping": nets.mapping.init(stream(key, "mapping"), jnp.zeros((size, *latent)), *condition)}
         w = styles(params, jax.random.split(key, size), batch.get("y"))
         params |= {"synthesis": nets.synthesis.init(stream(key, "synthesis"), w), "middle": jnp.zeros(w.shape[1:])}

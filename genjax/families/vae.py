@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from genjax.conditions import told
 from genjax.densities import LatentCode, Likelihood, bernoulli, flat_sum, normal_kl
 from genjax.model import Batch, Loss, Model, Params, Phase, as_batch, example_keys, normal, stream
 from genjax.nets import Net
@@ -62,7 +63,7 @@ def vae(
         raise ValueError("the importance-weighted bound has no separate KL: with importance=True keep beta=1, free_bits=0")
 
     def condition(y):
-        return None if not classes else jax.nn.one_hot(_labels(y), classes)
+        return told(y, classes)
 
     def init(key: jax.Array, batch: Batch) -> Params:
         y = condition(batch.get("y"))
@@ -157,12 +158,6 @@ def _fits(name: str, apply: Callable, inputs: tuple, wanted: tuple[int, ...]) ->
     """Refuse a network whose output does not have the shape that the maths needs."""
     if (got := jax.eval_shape(apply, *inputs).shape[1:]) != tuple(wanted):
         raise ValueError(f"the {name} gives {got} for one example, but {tuple(wanted)} is needed")
-
-
-def _labels(y: jax.Array | None) -> jax.Array:
-    if y is None:
-        raise ValueError("this VAE is conditional (classes > 0): give labels y, in the batch or to sample and decode")
-    return y
 
 
 def _active_units(q: Posterior) -> jax.Array:

@@ -101,7 +101,7 @@ def two_steps(denoise: Denoise, process: Process, x_t: jax.Array, t: jax.Array, 
 
 
 def consistent(
-    process: Process, intervals: int = 40, grid: Grid = karras_grid(), times: Times = lognormal_times(-1.1, 2.0)
+    process: Process, intervals: int = 40, grid: Grid = karras_grid(), times: Times = lognormal_times(-0.4, 2.0)
 ) -> Lesson:
     """Consistency distillation on one grid of the teacher's process, one DDIM step of the teacher a pair."""
     pairs = neighbours(process, (intervals,), grid, times)

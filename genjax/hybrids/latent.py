@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax.model import Batch, Loss, Model, Params, Phase, need, stream, under
+from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, memory_under, need, stream, under
 
 
 def latent(autoencoder: Model, prior: Model, *, scaled: bool = True, decay: float = 0.99) -> Model:
@@ -44,8 +44,16 @@ def latent(autoencoder: Model, prior: Model, *, scaled: bool = True, decay: floa
 
     def init(key: jax.Array, batch: Batch) -> Params:
         params = {"autoencoder": autoencoder.init(stream(key, "autoencoder"), batch)}
+        if scaled and jnp.issubdtype(codes(params, key, batch).dtype, jnp.integer):
+            raise ValueError("these codes are tokens, which have no scale: give latent scaled=False, and a prior of tokens")
         params |= {"scale": jnp.mean(codes(params, key, batch) ** 2)} if scaled else {}
-        return params | {"prior": prior.init(stream(key, "prior"), on_codes(params, key, batch))}
+        params |= {"prior": prior.init(stream(key, "prior"), on_codes(params, key, batch))}
+        made = jax.eval_shape(prior.sample, params["prior"], example_keys(key, batch), batch.get("y"))
+        _fits(made, codes(params, key, batch))
+        return params
+
+    def seen(name: str, params: Params, key: jax.Array, batch: Batch) -> Batch:
+        return on_codes(params, key, batch) if name == "prior" else batch
 
     def of_codes(phase: Phase) -> Phase:
         lifted = under("prior", phase)
@@ -68,4 +76,16 @@ def latent(autoencoder: Model, prior: Model, *, scaled: bool = True, decay: floa
         tuple(f"prior/{path}" for path in prior.generates),
         encode=unit,
         decode=back,
+        memory=memory_under({"autoencoder": autoencoder, "prior": prior}, seen),
     )
+
+
+def _fits(made: jax.Array, codes: jax.Array) -> None:
+    """Refuse a prior that makes something else than codes."""
+    tokens = [jnp.issubdtype(part.dtype, jnp.integer) for part in (made, codes)]
+    if tokens == [False, True]:
+        raise ValueError("these codes are tokens, but the prior makes real numbers: take an autoregressive prior of tokens")
+    if tokens == [True, False]:
+        raise ValueError("these codes are real numbers, but the prior makes tokens: quantize the codes, or take another prior")
+    if made.shape != codes.shape:
+        raise ValueError(f"one code is {codes.shape[1:]}, but the prior makes {made.shape[1:]}: give it the codes' shape")

@@ -39,7 +39,7 @@ def lora(model: Model, rank: int, *, alpha: float | None = None, base: Params | 
         loss = lambda params, key, batch: phase.loss(view(params), key, batch)
         return phase._replace(loss=loss, trains=tuple(f"change/{path}" for path in phase.trains))
 
-    return seen_as(model, view)._replace(
+    return _seen_as(model, view)._replace(
         init=init,
         stages=tuple(tuple(low(phase) for phase in stage) for stage in model.stages),
         generates=tuple(f"change/{path}" for path in model.generates),
@@ -57,7 +57,7 @@ def merged(params: Params, scale: float = 1.0) -> Params:
     return join(params["base"], params["change"])
 
 
-def seen_as(model: Model, view: Callable[[Params], Params]) -> Model:
+def _seen_as(model: Model, view: Callable[[Params], Params]) -> Model:
     """The model with every capability asked of view(params)."""
 
     def through(capability: Callable) -> Callable:

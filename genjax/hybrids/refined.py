@@ -13,7 +13,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from genjax.model import Batch, Model, Params, Phase, need, normal, stream, under
+from genjax.model import Batch, Model, Params, Phase, memory_under, need, normal, stream, under
 from genjax.samplers import Sampler, ddim
 from genjax.schedules import Grid, Process, noised, uniform_grid
 
@@ -66,7 +66,8 @@ def refined(
     first = tuple(tuple(under("base", phase) for phase in stage) for stage in base.stages)
     second = tuple(tuple(drawn(phase) for phase in stage) for stage in diffusion.stages)
     branches = tuple(f"diffusion/{path}" for path in diffusion.generates)
-    model = Model(init, (*first, *second), sample, branches, process=diffusion.process)
+    rows = memory_under({"base": base, "diffusion": diffusion})
+    model = Model(init, (*first, *second), sample, branches, process=diffusion.process, memory=rows)
     return model if told else model._replace(denoise=_below("diffusion", diffusion.denoise))
 
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from genjax.hybrids.copying import copying
-from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, need, stream, under
+from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, memory_under, need, stream, under
 
 Reward = Callable[..., jax.Array]  # (x (B, ...), y=None) -> (B,), more is better
 Way = Callable[[Model, Reward], Callable[[Params, Params, jax.Array, Batch], Loss]]  # -> loss(params, reference, key, batch)
@@ -56,6 +56,7 @@ def rewarded(model: Model, reward: Reward, tx: optax.GradientTransformation, way
         (*first, (Phase("reward", earn, trains, tx),)),
         lambda params, keys, y=None: model.sample(params["model"], keys, y),
         trains,
+        memory=memory_under({"model": model}),
         **{name: lifted(name) for name in ("encode", "decode", "log_prob", "bound", "complete")},
     )
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from genjax.chains import Field, Kernel, contrast, langevin, log_mean, named, run
-from genjax.model import Batch, Loss, Model, Params, Phase, as_batch, example_keys, need, stream, under
+from genjax.model import Batch, Loss, Model, Params, Phase, as_batch, example_keys, memory_under, need, stream, under
 from genjax.nets import Net
 
 
@@ -63,7 +63,7 @@ def tilted(
     first = tuple(tuple(under("base", phase) for phase in stage) for stage in base.stages)
     stages = (*first, (Phase("tilt", loss, ("energy",), tx),))
     told = lambda params, x, y=None: -log_p(params, x, y)
-    return Model(init, stages, sample, ("energy",), energy=told)
+    return Model(init, stages, sample, ("energy",), energy=told, memory=memory_under({"base": base}))
 
 
 def log_partition(base: Model, net: Net, params: Params, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
