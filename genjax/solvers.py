@@ -7,7 +7,7 @@ step, the one before, ...:
 
 `first` is DDIM's step, the exact solution for a constant prediction, or the ancestral one of the reverse SDE; c_j depends on
 the times alone. So a solver is a table of c_j, and one `lax.scan` runs them all. The step to a clean x, where h is infinite, is
-first order, and there are only so many steps before the second or third.
+first order, and those before it gain one order each.
 
     DPM-Solver      noise predictions (2206.00927)                DPM-Solver++   x_0 predictions (2211.01095)
     UniPC           x_0 predictions, and each x corrected once more when the prediction at it is known (2302.04867)
@@ -168,9 +168,10 @@ def _unipc_rows(p: int, plain: bool, begin: jax.Array, h: jax.Array, alpha: jax.
 
 
 def _by_order(tables: list[jax.Array], order: int, h: jax.Array) -> jax.Array:
-    """Row i of the table of the order that step i can have: 1 at first, 2 at most in the last; 0 where h is infinite."""
+    """Row i of the table of the order that step i can have: 1 at first, and fewer again before a clean end; 0 into it."""
     number = np.arange(len(h))
-    able = np.minimum(np.minimum(order, number + 1), np.maximum(2, len(h) - number))
+    known = np.minimum(order, number + 1)
+    able = jnp.where(jnp.isinf(h[-1]), np.minimum(known, np.maximum(2, len(h) - number)), known)
     chosen = sum(jnp.where((able == p + 1)[:, None], table, 0.0) for p, table in enumerate(tables))
     return jnp.where(jnp.isinf(h)[:, None], 0.0, chosen)
 

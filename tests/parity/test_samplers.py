@@ -128,34 +128,38 @@ def rescaled(scheduler, process, time, prediction, sampler):
 
 
 def of_dpm(rng):
-    kind, order, count = pick(rng, "dpmsolver", "dpmsolver++", "sde-dpmsolver++"), rng.integers(1, 4), steps(rng, 3)
-    order = 2 if kind == "sde-dpmsolver++" else int(order)
-    count = min(count, 12) if order == 3 else count  # above, theirs keeps the third order in the step before the last
-    final = "zero" if kind == "sde-dpmsolver++" else "sigma_min" if kind == "dpmsolver" else pick(rng, "zero", "sigma_min")
+    kind = pick(rng, "dpmsolver", "dpmsolver++", "dpmsolver++", "sde-dpmsolver++")
+    order = 2 if kind == "sde-dpmsolver++" else int(rng.integers(1, 4))
+    final = {"dpmsolver": "sigma_min", "sde-dpmsolver++": "zero"}.get(kind, pick(rng, "zero", "sigma_min"))
     karras = final == "zero" and bool(rng.integers(2))  # else its last two sigmas are equal
     options = dict(algorithm_type=kind, solver_order=order, final_sigmas_type=final, use_karras_sigmas=karras)
-    # of 15 steps or more, theirs keeps its order to the end; ours always does where the end is not clean
-    options["lower_order_final"] = order == 3 or final == "zero"
-    made = discrete(rng, "DPMSolverMultistepScheduler", WILD, kinds=PREDICTIONS, **options)
+    options["lower_order_final"] = final == "zero"
+    kinds = ("epsilon", "v_prediction") if kind == "dpmsolver" else PREDICTIONS
+    made = discrete(rng, "DPMSolverMultistepScheduler", BETAS if karras else WILD, kinds=kinds, **options)
     ours = {"dpmsolver": dpm_solver_multistep, "dpmsolver++": dpm_solver_pp}.get(kind, lambda order: dpm_solver_sde())
+    count = steps(rng, 3)
+    count = min(count, 12) if order == 3 and final == "zero" else count  # from 15 on, theirs lowers the last order alone
     return Case(*made, ours(order), noise=kind == "sde-dpmsolver++"), count
 
 
 def of_dpm_single(rng):
-    options = dict(algorithm_type="dpmsolver", final_sigmas_type="sigma_min", lower_order_final=True)
-    beta, kind = pick(rng, *BETAS), pick(rng, *PREDICTIONS)
+    beta, kind = pick(rng, *BETAS), pick(rng, "epsilon", "v_prediction")
+    options = dict(algorithm_type="dpmsolver", final_sigmas_type="sigma_min", lower_order_final=True, solver_order=2)
     scheduler = diffusers.DPMSolverSinglestepScheduler(
-        beta_schedule=beta, prediction_type=kind, use_exponential_sigmas=True, solver_order=2, **options
+        beta_schedule=beta, prediction_type=kind, use_exponential_sigmas=True, **options
     )  # every other of its times is in the middle, in lambda
-    return Case(scheduler, *both_ways(scheduler), PREDICTIONS[kind], dpm_solver(), every=2), 1 + 2 * steps(rng, 2)
+    case = Case(scheduler, *both_ways(scheduler), PREDICTIONS[kind], dpm_solver(), every=2)
+    return case, 1 + 2 * steps(rng, 4)
 
 
 def of_unipc(rng):
-    order, count, final = int(rng.integers(1, 4)), steps(rng, 4), pick(rng, "zero", "sigma_min")
-    plain, karras = bool(rng.integers(2)), final == "zero" and bool(rng.integers(2))
+    order, final = int(rng.integers(1, 4)), pick(rng, "zero", "sigma_min")
+    plain = final == "sigma_min" and bool(rng.integers(2))  # to sigma 0 theirs is not a number
+    karras = final == "zero" and bool(rng.integers(2))
     options = dict(solver_order=order, solver_type="bh1" if plain else "bh2", final_sigmas_type=final, use_karras_sigmas=karras)
-    made = discrete(rng, "UniPCMultistepScheduler", WILD, kinds=PREDICTIONS, lower_order_final=True, **options)
-    return Case(*made, unipc(order, plain=plain)), count
+    options["lower_order_final"] = final == "zero"
+    made = discrete(rng, "UniPCMultistepScheduler", BETAS if karras else WILD, kinds=PREDICTIONS, **options)
+    return Case(*made, unipc(order, plain=plain)), steps(rng, 4)
 
 
 def of_edm(rng):
