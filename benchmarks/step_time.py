@@ -5,7 +5,8 @@
 
 Both sides take the same step in the same process: forward, backward, gradient norm, finite check, Adam, running average. The
 two take turns, a few steps each, so that whatever else the machine does falls on both; the ratio is that of the two fastest
-turns. Nets: two VAEs (Bernoulli, 32 latents) on 28x28x1, batch 64; a MADE on the same, batch 64; a GPT on 8 x 256 tokens.
+turns. Nets: two VAEs (Bernoulli, 32 latents) on 28x28x1, batch 64; a MADE on the same, batch 64; a GPT on 8 x 256 tokens; two
+denoisers, velocities on 32x32x3: a UNet, batch 16, and a DiT of patches of side 2, batch 8.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from benchmarks import denoisers
 from benchmarks.record import record, row
 from genjax.families.autoregressive import autoregressive
 from genjax.families.vae import vae
@@ -71,6 +73,8 @@ def cases(widths: tuple[int, int] = (32, 64)) -> list[Case]:
         Case("VAE, convolutional 32, 64", conv, pixels(), partial(torch_vae, partial(torch_conv, widths)), 1.7),
         Case(f"MADE, 784-{HIDDEN}-784", masked, pixels(), torch_made, 1.0),
         Case(f"GPT, {DEPTH} blocks of {WIDTH}, 8 x {PLACES} tokens", causal, tokens(), torch_gpt, 1.3, steps=1),
+        Case("UNet 32, 64, 64, attention", denoisers.our_unet(tx), denoisers.images(16), denoisers.torch_unet, 2.0, steps=1),
+        Case("DiT, 4 blocks of 256", denoisers.our_dit(tx), denoisers.images(8), denoisers.torch_dit, 1.3, steps=1),
     ]
 
 

@@ -1,5 +1,7 @@
 """Few steps: consistency, MeanFlow and distillation against Gaussian data, whose paths are known, and their own definitions."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +15,9 @@ from genjax.families.meanflow import identity, meanflow
 from genjax.hybrids.distilled import consistent, distilled, halved, two_steps
 from genjax.model import as_batch, example_keys, normal
 from genjax.nets import Net, timed_mlp
+from genjax.nets.time import time_features
 from genjax.samplers import ddim
-from genjax.schedules import at, cosine, exploding, karras_grid, noised, straight, uniform_grid, uniform_times
+from genjax.schedules import at, cosine, exploding, karras_grid, lognormal_times, noised, straight, uniform_grid, uniform_times
 from tests.table import SHAPE, adam, batch, small, toy_diffusion, toy_vae
 from tests.test_toys import OPTIMIZED
 
@@ -99,6 +102,8 @@ def test_training_and_distillation_differ_in_who_says_the_data():
     loss = consistency(net, adam(), intervals=(8,)).stages[0][0].loss({"progress": jnp.zeros(())}, KEY, rows)
     lesson = consistent(cosine(), 8)(f, lambda x_t, t: rows["x"], cosine(), example_keys(KEY, rows), rows["x"])
     np.testing.assert_allclose(loss.value, lesson.mean(), rtol=1e-5)
+    other = consistent(cosine(), 8)(f, lambda x_t, t: 0 * x_t, cosine(), example_keys(KEY, rows), rows["x"])
+    assert jnp.abs(other - lesson).max() > 1e-3
 
 
 def test_pairs_are_neighbours_around_the_drawn_time_and_grow_finer():
@@ -141,18 +146,8 @@ def test_one_step_is_the_answer_and_two_noise_it_anew():
     np.testing.assert_allclose(sampler(denoise, process, times, x, keys), denoise(middle, 0.4), rtol=1e-5)
 
 
-@pytest.mark.parametrize("teach", [False, True], ids=["training", "distillation"])
-def test_one_step_learns_gaussian_data(teach):
-    """From the data alone, and from the exact denoiser; the end of each path is known."""
-    process = cosine()
-    tx = optax.adam(optax.cosine_decay_schedule(3e-3, 1500))
-    plain = diffusion(timed_mlp((64, 64), (2,)), (2,), tx, process=process, sampler=renoised(), grid=karras_grid(), steps=1)
-    exact = exact_denoise(process)
-    if teach:
-        ideal = plain._replace(init=lambda key, batch: {}, denoise=lambda params, x, t, y=None: exact(x, t), stages=((),))
-        model, stage = distilled(ideal, plain, consistent(process, 40), tx, copied=False), 1
-    else:
-        model, stage = consistency(plain, tx, intervals=(8, 16, 32), span=1500), 0
+def learned(model, stage, steps):
+    """The state after so many steps on Gaussian data."""
     state = genjax.next_stage(model, genjax.init(model, KEY, as_batch(data(256))), stage)
     step = genjax.make_step(model, stage, ema_decay=0.99)
 
@@ -160,14 +155,43 @@ def test_one_step_learns_gaussian_data(teach):
         x = MEAN + SCALE * jax.random.normal(jax.random.fold_in(KEY, number), (256, 2))
         return step(state, as_batch(x))
 
-    state, _ = jax.jit(lambda s: jax.lax.scan(one, s, jnp.arange(1500)), compiler_options=OPTIMIZED)(state)
+    return jax.jit(lambda s: jax.lax.scan(one, s, jnp.arange(steps))[0], compiler_options=OPTIMIZED)(state)
+
+
+def one_step_model(steps):
+    tx = optax.adam(optax.cosine_decay_schedule(3e-3, steps))
+    net = timed_mlp((64, 64), (2,), features=partial(time_features, highest=30.0))
+    return diffusion(net, (2,), tx, process=cosine(), sampler=renoised(), grid=karras_grid(), steps=1), tx
+
+
+def rms(a, b):
+    return float(jnp.sqrt(jnp.mean((a - b) ** 2)))
+
+
+def test_training_learns_where_the_paths_of_gaussian_data_end():
+    plain, tx = one_step_model(3000)
+    model = consistency(plain, tx, intervals=(8, 16, 32, 64), span=3000)
+    state = learned(model, 0, 3000)
     x = jax.jit(model.sample)(state.ema, jax.random.split(jax.random.key(3), 2000))
     np.testing.assert_allclose((x.mean(), x.std()), (MEAN, SCALE), atol=0.05)
     t = jnp.full(500, 0.8)
-    x_t = noised(process, data(500), jax.random.normal(KEY, (500, 2)), t)
-    apart = model.denoise(state.ema, x_t, t) - exact_end(process)(x_t, t)
-    assert float(jnp.sqrt(jnp.mean(apart**2))) < 0.08
-    assert float(jnp.sqrt(jnp.mean((exact(x_t, t) - exact_end(process)(x_t, t)) ** 2))) > 0.2  # what a denoiser would answer
+    x_t = noised(cosine(), data(500), jax.random.normal(KEY, (500, 2)), t)
+    ends = exact_end(cosine())(x_t, t)
+    assert rms(model.denoise(state.ema, x_t, t), ends) < 0.08
+    assert rms(exact_denoise(cosine())(x_t, t), ends) > 0.2  # what a denoiser would answer
+
+
+def test_distillation_learns_where_the_steps_of_the_teacher_end():
+    """One step of the student draws what as many DDIM steps of the teacher draw as the grid has intervals, noise by noise."""
+    plain, tx = one_step_model(2500)
+    exact, intervals = exact_denoise(cosine()), 12
+    ideal = plain._replace(init=lambda key, batch: {}, denoise=lambda params, x, t, y=None: exact(x, t), stages=((),))
+    model = distilled(ideal, plain, consistent(cosine(), intervals, times=lognormal_times(1.0, 2.0)), tx, copied=False)
+    state, times = learned(model, 1, 2500), karras_grid()(cosine(), intervals)
+    keys = jax.random.split(jax.random.key(3), 500)
+    wanted = ddim()(exact, cosine(), times, cosine().sigma(times[0]) * normal(keys, (2,)))
+    assert rms(model.sample(state.ema, keys), wanted) < 0.04
+    assert wanted.std() < 0.9 * SCALE  # so few steps of the teacher are not yet the exact path
 
 
 # ---- MeanFlow --------------------------------------------------------------------------------------------------------
