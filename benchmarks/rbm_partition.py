@@ -5,11 +5,11 @@
 
     error = log Z (AIS) - log Z (sum over all 2^20 states of the hidden units), nats, of each seed of the chains
 
-Machines are trained (seed 0, persistent chains), on MNIST for 5000 and for 10 000 steps, and kept; what is drawn anew with each seed is AIS: its chains
-begin at independent units with the odds of the training data and pass K densities whose times rise evenly, from 0 to 1. The
-sum and the estimates are of the same float32 parameters. 100 chains and about 15 000 densities are those of the paper; its
-fewer ones, 1000, stand beside them. The longer a machine is trained, the fewer of the chains carry the weight: after 10 000
-steps on MNIST the bar is missed, also by 500 chains and 2000 densities (ten seeds, 0.23 nats at worst).
+Machines are trained (seed 0, persistent chains), on MNIST for 5000 and for 10 000 steps, and kept; what is drawn anew with each
+seed is AIS: its chains begin at independent units with the odds of the training data and pass K densities whose times rise
+evenly, from 0 to 1. The sum and the estimates are of the same float32 parameters. 100 chains and about 15 000 densities are
+those of the paper; its fewer ones, 1000, stand beside them. The longer a machine is trained, the fewer of the chains carry the
+weight: after 10 000 steps on MNIST the bar is missed, also by 500 chains and 2000 densities (ten seeds, 0.23 nats at worst).
 """
 
 import argparse
