@@ -61,6 +61,8 @@ def test_styles_fit_sides_that_halve(space):
 def test_sides_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"sides \(28, 28\) do not halve evenly 3 times to 2 or more, as 4 widths ask for"):
         stylegan2((4,) * 4, (28, 28, 1))
+    with pytest.raises(ValueError, match=r"sides \(2, 4\) do not halve evenly 1 times to 2 or more"):
+        stylegan2((4, 4), (2, 4, 1))
     with pytest.raises(ValueError, match="do not halve evenly"):
         growing_generator((4,) * 3, (10, 10, 1))
     with pytest.raises(ValueError, match=r"5 levels halve sides \(8, 8\) to nothing"):
