@@ -1,4 +1,4 @@
-"""Digits of 8 x 8 pixels, of the class asked for, in one step that a diffusion model of 50 taught: legible, soft; no GPU needed.
+"""Digits of 8 x 8 pixels, of the class asked for, in one step, by halving 16 steps of a diffusion model: legible, soft; no GPU.
 
 distilled(... distilled(diffusion, halved(8)) ..., halved(1)), or with --consistency distilled(diffusion, consistent)
 """

@@ -1,4 +1,4 @@
-"""Digits of 8 x 8 pixels, of the class asked for, in one step, from MeanFlow: legible, some grain around them; no GPU needed."""
+"""Digits of 8 x 8 pixels, of the class asked for, in one step, from MeanFlow: legible, some grain around them; no GPU."""
 
 from functools import partial
 
