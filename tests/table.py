@@ -18,7 +18,7 @@ from genjax.families.consistency import consistency, renoised
 from genjax.families.diffusion import diffusion
 from genjax.families.energy import energy, geometric, score_matching
 from genjax.families.flow import dequantized, flow
-from genjax.families.gan import hinge, implicit, relativistic
+from genjax.families.gan import hinge, implicit, relativistic, two_sided
 from genjax.families.meanflow import meanflow
 from genjax.families.rbm import rbm
 from genjax.families.styled import styled
@@ -32,8 +32,11 @@ from genjax.hybrids.distilled import consistent, distilled, halved
 from genjax.hybrids.latent import latent
 from genjax.hybrids.lora import lora
 from genjax.hybrids.progressive import progressive
+from genjax.hybrids.reaching import reaching
 from genjax.hybrids.refined import refined
 from genjax.hybrids.rewarded import filtered, likelihood, rewarded
+from genjax.hybrids.sees import codes, pairs
+from genjax.hybrids.stepwise import steps_of, stepwise
 from genjax.hybrids.tilted import tilted
 from genjax.model import Batch, Loss, Model, Phase, as_batch, example_keys, normal, stream
 from genjax.nets import Net, gpt, mlp, pixelcnn, projection, spectral
@@ -42,6 +45,7 @@ from genjax.predictions import min_snr
 from genjax.quantizers import codebook
 from genjax.reverse import discretized_normal
 from genjax.samplers import ancestral
+from genjax.schedules import cosine
 from genjax.splines import affine
 
 SHAPE, LATENT, CLASSES, BATCH = (4, 4, 1), (3,), 3, 8
@@ -137,6 +141,16 @@ def toy_energy(tx=None, **options) -> Model:
 
 def toy_scores(tx=None, **options) -> Model:
     return score_matching(small(()), SHAPE, tx or adam(), sigmas=geometric(1.0, 0.1, 3), moves=2, **options)
+
+
+def toy_implicit() -> Model:
+    return implicit(small(SHAPE), LATENT)
+
+
+def flattened(out) -> Net:
+    """One network of all its inputs (B, ...)."""
+    net, flat = small(out), lambda given: jnp.concatenate([part.reshape(len(part), -1) for part in given], axis=1)
+    return Net(lambda key, *given: net.init(key, flat(given)), lambda params, *given: net.apply(params, flat(given)))
 
 
 def toy_autoencoder(tx=None) -> Model:
@@ -237,6 +251,28 @@ TABLE: dict[str, Callable[..., Model]] = {
         reader(),
         along=("critic/generator",),
     ),
+    "adversarial(autoencoder) on pairs": lambda tx=None: adversarial(
+        toy_autoencoder()._replace(stages=((),)),
+        flattened(()),
+        tx or adam(),
+        tx or adam(),
+        game=two_sided,
+        sees=pairs(toy_autoencoder(), LATENT),
+        trains=("encoder", "decoder"),
+    ),
+    "adversarial(autoencoder) on codes": lambda tx=None: adversarial(
+        toy_autoencoder(tx), small(()), tx or adam(), tx or adam(), sees=codes(toy_autoencoder(), LATENT), trains=("encoder",)
+    ),
+    "reaching(implicit)": lambda tx=None: reaching(
+        toy_implicit(), flattened(()), tx or adam(), tx or adam(), cosine(), every=1
+    ),
+    "adversarial(stepwise)": lambda tx=None: adversarial(
+        stepwise(flattened(SHAPE), SHAPE, LATENT, cosine(), 2),
+        flattened(()),
+        tx or adam(),
+        tx or adam(),
+        sees=steps_of(flattened(SHAPE), LATENT, cosine(), 2),
+    ),
     "memory": chains,
     "energy": lambda tx=None: toy_energy(tx, slots=2, fresh=0.3, alpha=0.1, data_noise=0.1, classes=CLASSES),
     "score matching": lambda tx=None: toy_scores(tx, classes=CLASSES),
@@ -264,6 +300,8 @@ COVERS = {  # public constructor -> its rows
     "genjax.families.autoencoder.autoencoder": "latent(autoencoder, flow)",
     "genjax.hybrids.cascade.cascade": "cascade(vae, diffusion)",
     "genjax.hybrids.conditioned.conditioned": "conditioned(diffusion)",
+    "genjax.hybrids.reaching.reaching": "reaching(implicit)",
+    "genjax.hybrids.stepwise.stepwise": "adversarial(stepwise)",
     "genjax.hybrids.lora.lora": "lora(vae)",
     "genjax.hybrids.refined.refined": "refined(adversarial(implicit), diffusion)",
     "genjax.hybrids.tilted.tilted": "tilted(flow)",

@@ -20,8 +20,11 @@ from genjax.hybrids.conditioned import conditioned
 from genjax.hybrids.copying import copying
 from genjax.hybrids.latent import latent
 from genjax.hybrids.lora import lora, merged
+from genjax.hybrids.reaching import reaching
 from genjax.hybrids.refined import polished, refined
 from genjax.hybrids.rewarded import filtered, likelihood, pathwise, rewarded
+from genjax.hybrids.sees import codes, corrupted, drawn, featured, pairs
+from genjax.hybrids.stepwise import steps_of, stepwise
 from genjax.hybrids.tilted import log_partition, tilted
 from genjax.model import Loss, Phase, as_batch, frozen
 from genjax.nets import Net, gpt, made
@@ -38,6 +41,7 @@ from tests.table import (
     toy_codes,
     toy_diffusion,
     toy_gan,
+    toy_implicit,
     toy_vae,
     toy_vq,
 )
@@ -308,3 +312,93 @@ def test_a_prior_that_does_not_fit_is_refused():
     ):
         with pytest.raises(ValueError, match=words):
             model.init(KEYS[0], batch())
+
+
+# ---- what else a critic may see ----------------------------------------------------------------------------------------------
+
+
+def test_a_pair_is_data_with_codes_against_noise_with_what_it_decodes_to():
+    model, params, data = toy_vae(), start("vae").params, batch()
+    (x, codes_of_x), (made, z) = pairs(model, LATENT)(params, KEYS[0], data)
+    np.testing.assert_array_equal(x, data["x"])
+    np.testing.assert_array_equal(codes_of_x, model.encode(params, KEYS[0], data))
+    np.testing.assert_array_equal(made, model.decode(params, z))
+    (prior,), (codes_seen,) = codes(model, LATENT)(params, KEYS[0], data)
+    np.testing.assert_array_equal(codes_seen, codes_of_x)
+    np.testing.assert_array_equal(prior, z)
+    (twice,), (fakes,) = drawn(model, LATENT)(params, KEYS[0], data)
+    np.testing.assert_array_equal(twice[8:], data["x"])
+    np.testing.assert_array_equal(fakes[:8], model.decode(params, codes_of_x))
+    np.testing.assert_array_equal(fakes[8:], made)
+    halved = featured(pairs(model, LATENT), lambda x: 0.5 * x)(params, KEYS[0], data)
+    np.testing.assert_array_equal(halved[0][0], 0.5 * data["x"])
+    np.testing.assert_array_equal(halved[1][1], z)
+
+
+def test_both_sides_are_corrupted_by_one_law_as_far_as_reach():
+    data = as_batch(jnp.full((4096, 1), 2.0))
+    same = lambda params, key, batch: ((batch["x"],), (batch["x"],))
+    for reach in (0.0, 0.5):
+        (real, t), (fake, t_fake) = corrupted(same, cosine(), lambda params, r=reach: jnp.asarray(r))({}, KEYS[0], data)
+        np.testing.assert_array_equal(t, t_fake)
+        assert t.max() <= reach
+        alpha, sigma = cosine().alpha(t), cosine().sigma(t)
+        for x in (real, fake):
+            noise = x[:, 0] - 2.0 * alpha
+            assert abs(noise.mean()) <= 4 * jnp.sqrt(jnp.mean(sigma**2) / 4096)
+            np.testing.assert_allclose(jnp.mean(noise**2), jnp.mean(sigma**2), rtol=0.1)
+    assert jnp.abs(real - fake).max() > 0.1
+
+
+@pytest.mark.parametrize(("logit", "first", "after"), [(1.0, 0.1, 0.11), (-1.0, 0.1, 0.09), (1.0, 1.0, 1.0), (-1.0, 0.0, 0.0)])
+def test_reach_follows_how_sure_the_critic_is_and_stays_a_share(logit, first, after):
+    sure = Net(lambda key, x, t: {"w": jnp.asarray(logit)}, lambda params, x, t: jnp.full(len(x), params["w"]))
+    model = reaching(toy_implicit(), sure, optax.sgd(0.0), optax.sgd(0.0), cosine(), speed=0.01, every=1)
+    state = genjax.init(model, jax.random.key(0), batch())
+    state = state._replace(params=state.params | {"reach": jnp.asarray(first)})
+    state, metrics = jax.jit(genjax.make_step(model))(state, batch())
+    np.testing.assert_allclose(state.params["reach"], after, atol=1e-6)
+    assert metrics["reach/sure"] == logit
+
+
+M, S = 1.5, 0.5  # data N(M, S^2)
+
+
+def posterior(process) -> Net:
+    """The exact law of x_0 given x_t, drawn by z: the best generator there is."""
+
+    def apply(params, x, t, z):
+        alpha, sigma = process.alpha(t)[:, None], process.sigma(t)[:, None]
+        power = alpha**2 * S**2 + sigma**2
+        return M + alpha * S**2 / power * (x - alpha * M) + S * sigma / jnp.sqrt(power) * z
+
+    return Net(lambda key, x, t, z: {}, apply)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_stepwise_model_whose_generator_knows_the_posterior_draws_the_data(steps):
+    """Any number of steps is exact, which no denoiser without z is."""
+    model = stepwise(posterior(cosine()), (1,), (1,), cosine(), steps)
+    x = jax.jit(model.sample)({"generator": {}}, KEYS)
+    assert abs(x.mean() - M) < 4 * S / np.sqrt(len(KEYS))
+    np.testing.assert_allclose(x.std(), S, rtol=4 / np.sqrt(2 * len(KEYS)))
+
+
+def test_the_two_sides_of_such_a_critic_then_have_one_law():
+    data = as_batch(M + S * jax.random.normal(jax.random.key(9), (len(KEYS), 1)))
+    (x_s, x_t, t), (made, same_t, _) = jax.jit(steps_of(posterior(cosine()), (1,), cosine(), 3))(
+        {"generator": {}}, KEYS[0], data
+    )
+    np.testing.assert_array_equal(x_t, same_t)
+    for level in jnp.unique(t):
+        chosen = np.asarray(t == level)
+        real, fake = (np.cov(side[chosen, 0], x_t[chosen, 0]) for side in (x_s, made))
+        np.testing.assert_allclose(real, fake, atol=0.12)
+    assert abs(x_s.mean() - made.mean()) < 0.05
+
+
+def test_a_critic_of_pairs_trains_both_networks_of_a_bigan():
+    state = start("adversarial(autoencoder) on pairs")
+    after, _ = compiled("adversarial(autoencoder) on pairs")(state, batch())
+    for name in ("encoder", "decoder", "critic"):
+        assert (jax.tree.leaves(after.params[name])[-1] != jax.tree.leaves(state.params[name])[-1]).any()

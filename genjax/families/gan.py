@@ -45,6 +45,10 @@ hinge = Game(  # 1705.02894
     lambda real, fake: jnp.mean(jax.nn.relu(1.0 - real) + jax.nn.relu(1.0 + fake)),
     lambda real, fake: -jnp.mean(fake),
 )
+two_sided = Game(  # where the model makes both sides, as with pairs (1605.09782), it wants each taken for the other
+    non_saturating.critic,
+    lambda real, fake: jnp.mean(jax.nn.softplus(real) + jax.nn.softplus(-fake)),
+)
 least_squares = Game(  # 1611.04076 with labels 1 and 0, between which a verdict is right
     lambda real, fake: 0.5 * jnp.mean((real - 1.0) ** 2 + fake**2),
     lambda real, fake: 0.5 * jnp.mean((fake - 1.0) ** 2),

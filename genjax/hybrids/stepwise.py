@@ -1,0 +1,91 @@
+"""Denoising diffusion in a few steps, each drawn by a generator (2112.07804): the implicit model of a denoising diffusion GAN.
+
+    x_s ~ q(x_s | x_t, x_0),   x_0 = G(x_t, z, t),   z ~ N(0, I)                                                  (1)
+
+The critic sees (x_s, x_t, t), on the real side a step of the forward process: `adversarial(stepwise(...), critic,
+sees=steps_of(...))`. Large steps have reverse laws of many modes, which is why a z decides between them.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from genjax.hybrids.adversarial import Sees
+from genjax.hybrids.penalties import Seen
+from genjax.model import Batch, Model, Params, example_keys, normal, stream
+from genjax.nets import Net
+from genjax.schedules import At, Process, at, back, noised
+
+
+def stepwise(generator: Net, shape: Sequence[int], latent: Sequence[int], process: Process, steps: int = 4) -> Model:
+    """The branch `generator`, with no loss of its own.
+
+    Args:
+      generator: (x_t, t, z) -> x_0 of x's shape.
+      shape: of one example, scaled to about unit variance.
+      latent: shape of one z.
+      process: that is cut into `steps` even steps.
+    """
+    times = _times(process, steps)
+
+    def init(key: jax.Array, batch: Batch) -> Params:
+        x, t = batch["x"], jnp.zeros(batch["x"].shape[0])
+        return {"generator": generator.init(stream(key, "generator"), x, t, jnp.zeros((x.shape[0], *latent)))}
+
+    def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        def one(x, step):
+            now, then = step
+            named = jax.vmap(lambda key: jax.random.fold_in(key, jnp.round(now * steps).astype(int)))(keys)
+            return _drawn(generator, params, named, process, x, now, then, latent), None
+
+        start = process.sigma(times[0]) * normal(jax.vmap(lambda key: stream(key, "start"))(keys), shape)
+        return jax.lax.scan(one, start, (times[:-1], times[1:]))[0]
+
+    return Model(init, ((),), sample, ("generator",))
+
+
+def steps_of(generator: Net, latent: Sequence[int], process: Process, steps: int = 4) -> Sees:
+    """A step of the forward process against the generator's way back from the same x_t; the critic is (x_s, x_t, t) -> (B,)."""
+    times = _times(process, steps)
+
+    def sees(params: Params, key: jax.Array, batch: Batch) -> tuple[Seen, Seen]:
+        keys, x = example_keys(key, batch), batch["x"]
+        some = lambda name: jax.vmap(lambda key: stream(key, name))(keys)
+        number = jax.vmap(lambda key: jax.random.randint(key, (), 0, steps))(some("step"))
+        t, s = times[number], times[number + 1]
+        x_s = noised(process, x, normal(some("noise"), x.shape[1:]), s)
+        x_t = _onward(process, x_s, normal(some("more"), x.shape[1:]), s, t)
+        back = _drawn(generator, params, some("back"), process, x_t, t, s, latent)
+        return (x_s, x_t, t), (back, x_t, t)
+
+    return sees
+
+
+def _times(process: Process, steps: int) -> jax.Array:
+    if steps < 1:
+        raise ValueError(f"a denoising GAN takes at least one step, not steps={steps}")
+    return jnp.linspace(process.span[1], 0.0, steps + 1)
+
+
+def _level(process: Process, t: jax.Array, ndim: int) -> At:
+    return at(process, jnp.asarray(t).reshape(-1, *[1] * (ndim - 1)))
+
+
+def _onward(process: Process, x_s: jax.Array, eps: jax.Array, s: jax.Array, t: jax.Array) -> jax.Array:
+    """x_t ~ q(x_t | x_s)."""
+    now, then = _level(process, t, x_s.ndim), _level(process, s, x_s.ndim)
+    kept = now.alpha / then.alpha
+    return kept * x_s + jnp.sqrt(back(now, then).large) * eps
+
+
+def _drawn(
+    generator: Net, params: Params, keys: jax.Array, process: Process, x_t: jax.Array, t: jax.Array, s: jax.Array,
+    latent: Sequence[int],
+) -> jax.Array:  # fmt: skip
+    """(1): x_s of shape (B, ...)."""
+    z = normal(jax.vmap(lambda key: stream(key, "z"))(keys), latent)
+    x_0 = generator.apply(params["generator"], x_t, jnp.broadcast_to(t, x_t.shape[:1]), z)
+    q = back(_level(process, t, x_t.ndim), _level(process, s, x_t.ndim))
+    eps = normal(jax.vmap(lambda key: stream(key, "eps"))(keys), x_t.shape[1:])
+    return q.of_x * x_t + q.of_clean * x_0 + jnp.sqrt(q.small) * eps
