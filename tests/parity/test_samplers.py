@@ -174,7 +174,7 @@ def of_edm(rng):
 def of_flow_matching(rng):
     name, sampler = pick(rng, ("FlowMatchEulerDiscreteScheduler", euler()), ("FlowMatchHeunDiscreteScheduler", heun()))
     scheduler = getattr(diffusers, name)(shift=pick(rng, 1.0, 1.0, 3.0))
-    return Case(scheduler, straight(), lambda r: 1 - 1 / (1 + r), predictions.drift, sampler), steps(rng, 2)
+    return Case(scheduler, straight(), lambda r: 1 - 1 / (1 + r), predictions.drift, sampler), steps(rng, 4)
 
 
 KINDS = (
