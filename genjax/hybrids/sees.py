@@ -62,7 +62,7 @@ def featured(sees: Sees, features: Callable[[jax.Array], jax.Array]) -> Sees:
 def corrupted(sees: Sees, process: Process, reach: Callable[[Params], jax.Array] = lambda params: jnp.ones(())) -> Sees:
     """Both sides noised to one time t an example, drawn evenly below `reach`, each with noise of its own; and told t.
 
-    The critic is (x_t, *other, t) -> (B,). The gradient passes through the noising.
+    The critic is (x_t, t, *other) -> (B,). The gradient passes through the noising.
     """
 
     def noisy(params: Params, key: jax.Array, batch: Batch) -> tuple[Seen, Seen]:
@@ -74,7 +74,7 @@ def corrupted(sees: Sees, process: Process, reach: Callable[[Params], jax.Array]
 
         def one(side: str, seen: Seen) -> Seen:
             eps = normal(jax.vmap(lambda key: stream(key, side))(keys), seen[0].shape[1:])
-            return (noised(process, seen[0], eps, t), *seen[1:], t)
+            return (noised(process, seen[0], eps, t), t, *seen[1:])
 
         return one("real", real), one("fake", fake)
 

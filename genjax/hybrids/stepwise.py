@@ -2,7 +2,7 @@
 
     x_s ~ q(x_s | x_t, x_0),   x_0 = G(x_t, z, t),   z ~ N(0, I)                                                  (1)
 
-The critic sees (x_s, x_t, t), on the real side a step of the forward process: `adversarial(stepwise(...), critic,
+The critic sees (x_s, t, x_t), on the real side a step of the forward process: `adversarial(stepwise(...), critic,
 sees=steps_of(...))`. Large steps have reverse laws of many modes, which is why a z decides between them.
 """
 
@@ -46,7 +46,7 @@ def stepwise(generator: Net, shape: Sequence[int], latent: Sequence[int], proces
 
 
 def steps_of(generator: Net, latent: Sequence[int], process: Process, steps: int = 4) -> Sees:
-    """A step of the forward process against the generator's way back from the same x_t; the critic is (x_s, x_t, t) -> (B,)."""
+    """A step of the forward process against the generator's way back from the same x_t; the critic is (x_s, t, x_t) -> (B,)."""
     times = _times(process, steps)
 
     def sees(params: Params, key: jax.Array, batch: Batch) -> tuple[Seen, Seen]:
@@ -56,8 +56,8 @@ def steps_of(generator: Net, latent: Sequence[int], process: Process, steps: int
         t, s = times[number], times[number + 1]
         x_s = noised(process, x, normal(some("noise"), x.shape[1:]), s)
         x_t = _onward(process, x_s, normal(some("more"), x.shape[1:]), s, t)
-        back = _drawn(generator, params, some("back"), process, x_t, t, s, latent)
-        return (x_s, x_t, t), (back, x_t, t)
+        made = _drawn(generator, params, some("back"), process, x_t, t, s, latent)
+        return (x_s, t, x_t), (made, t, x_t)
 
     return sees
 

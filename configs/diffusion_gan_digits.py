@@ -1,0 +1,43 @@
+"""Digits of 8 x 8 pixels from a Diffusion-GAN (2206.02262): the critic sees both sides noised, as far as it overfits.
+
+reaching(implicit(generator), critic)
+"""
+
+import optax
+
+from genjax.config import Positive, Recipe
+from genjax.data import Spec, symmetric
+from genjax.families.gan import implicit
+from genjax.hybrids.reaching import reaching
+from genjax.nets import mlp, timed_mlp
+from genjax.schedules import cosine
+
+data = "digits"
+
+
+def recipe(
+    spec: Spec,
+    latent: int = 32,
+    width: int = 256,
+    steps: int = 10000,
+    batch: int = 128,
+    lr: Positive = 2e-4,
+    gamma: float = 0.1,
+    target: float = 0.6,
+) -> Recipe:
+    """The non-saturating game between noised digits; `reach/T` in metrics.jsonl is how far noising goes.
+
+    Args:
+      spec: of the data.
+      latent: dimensions of the noise.
+      width: of the two hidden layers of generator and critic.
+      steps: training steps.
+      batch: examples in a step.
+      lr: learning rate of Adam, the same on both sides.
+      gamma: weight of the gradient penalty on data.
+      target: how sure of its reals the critic may be, in [-1, 1], before noising goes further.
+    """
+    tx = optax.adam(lr, b1=0.0, b2=0.99)
+    generator, critic = mlp((width, width), spec.shape), timed_mlp((width, width), ())
+    model = reaching(implicit(generator, (latent,)), critic, tx, tx, cosine(), target=target, r1=gamma)
+    return Recipe(model, (steps,), batch, prepare=symmetric(spec.levels), show=lambda x: 0.5 * x + 0.5)
