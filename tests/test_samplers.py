@@ -239,6 +239,25 @@ def test_stochastic_samplers_draw_a_normal(sampler, process):
     np.testing.assert_allclose(x.std(), SCALE, atol=error / 2**0.5 + 0.02 * SCALE)  # and 2 % for finite steps
 
 
+def test_the_sde_solver_has_second_order_in_its_drift(monkeypatch):
+    """Without its noise it gives E[x_s | x_t] of the reverse SDE, for normal data the regression of x_s on x_t."""
+    monkeypatch.setattr("genjax.solvers.fresh", lambda keys, number, x: jnp.zeros_like(x))
+    process, x = linear(), np.linspace(-2.0, 2.0, 9)
+    power = lambda level: (level.alpha * SCALE) ** 2 + level.sigma**2
+
+    def error(steps):
+        times = log_snr_grid(0.05, 20.0)(process, steps + 1)[:-1]
+        begin, end = (at(process, t) for t in (times[0], times[-1]))
+        slope = begin.alpha / end.alpha * power(end) / power(begin)
+        run = jax.jit(lambda x: dpm_solver_sde()(gaussian_denoiser(process), process, times, x, None))
+        return float(jnp.abs(run(x) - end.alpha * MEAN - slope * (x - begin.alpha * MEAN)).max())
+
+    with jax.enable_x64(True):
+        coarse, fine = error(40), error(80)
+    assert fine < 1e-3
+    assert np.log2(coarse / fine) > 1.8
+
+
 def test_the_true_variance_makes_ancestral_steps_exact():
     """Of normal data q(x_s | x_t) is normal, with variance small + of_clean^2 Var(x_0 | x_t): then four steps are enough."""
     process, count = cosine(), 20_000
