@@ -331,7 +331,8 @@ def model(name: str) -> Model:
 @cache
 def start(name: str, stage: int = 0, seed: int = 0) -> genjax.State:
     """The state at the start of a stage (earlier ones untrained)."""
-    state = jax.jit(lambda key, batch: genjax.init(model(name), key, batch))(jax.random.key(seed), batch())
+    made = model(name)  # outside of compiled code, where its constants would be tracers
+    state = jax.jit(lambda key, batch: genjax.init(made, key, batch))(jax.random.key(seed), batch())
     return genjax.next_stage(model(name), state, stage) if stage else state
 
 

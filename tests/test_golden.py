@@ -8,11 +8,11 @@ If a change was meant, look at the difference, say why in the commit, and write 
 import json
 from pathlib import Path
 
-import jax
 import numpy as np
 import optax
 import pytest
 
+import tests.conftest  # noqa: F401  four devices, before any model is made
 from tests.table import STAGES, batch, compiled, start
 
 GOLDEN = Path(__file__).with_name("golden.json")
@@ -39,5 +39,4 @@ def test_golden(name, stage):
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_num_cpu_devices", 4)
     GOLDEN.write_text(json.dumps({f"{n}, stage {s}": three_steps(n, s) for n, s in STAGES}, indent=1) + "\n")
