@@ -302,7 +302,7 @@ def test_a_model_samples_the_normal_it_was_given():
         ({"process": linear(0.1, 3.0)}, "never reaches noise"),
         ({"chain": 1}, "at least two steps, but chain=1"),
     ],
-    ids=str,
+    ids=lambda part: part if isinstance(part, str) else ", ".join(part),
 )
 def test_options_that_do_not_fit_are_refused(options, words):
     with pytest.raises(ValueError, match=words):

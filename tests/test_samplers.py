@@ -125,7 +125,9 @@ def test_a_step_back_is_the_papers_posterior():
 
 
 @processes
-@pytest.mark.parametrize("grid", [uniform_grid(), karras_grid(), log_snr_grid(), trailing_grid()], ids=str)
+@pytest.mark.parametrize(
+    "grid", [uniform_grid(), karras_grid(), log_snr_grid(), trailing_grid()], ids=["uniform", "karras", "log_snr", "trailing"]
+)
 def test_grids_fall_to_zero_in_as_many_steps_as_asked(name, grid):
     for steps in (1, 2, 9):
         times = grid(PROCESSES[name], steps)
