@@ -202,7 +202,7 @@ def test_bad_input_is_refused_in_one_line(line, said, capsys, tmp_path, monkeypa
 
 def test_names_find_recipes(toy):
     assert recipe_of("vae", "digits").name == "vae_digits.py" and recipe_of("vae", "mnist").name == "vae_mnist.py"
-    assert recipe_of("gan", "mnist").name == "gan_digits.py"  # none of its own
+    assert recipe_of("vae_gan", "mnist").name == "vae_gan_digits.py"  # none of its own
     assert recipe_of("vae_conv", "digits").name == "vae_conv_mnist.py"
     assert recipe_of(str(toy), "digits") == toy
 

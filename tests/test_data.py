@@ -322,7 +322,7 @@ def test_text_is_cut_in_order(tmp_path):
     letters = "".join(chr(97 + i % 7) for i in range(128 * 40))
     (tmp_path / "a.txt").write_text(letters)
     own = data.load("a.txt", tmp_path)
-    assert own.spec == data.Spec((128,), 7, 0)
+    assert own.spec == data.Spec((128,), 7, 0, "abcdefg")
     assert [len(own.splits[name].x) for name in ("train", "valid", "test")] == [36, 2, 2]
     np.testing.assert_array_equal(own.splits["train"].x.ravel(), np.arange(128 * 36) % 7)
 
@@ -561,7 +561,8 @@ def test_real_data(name, request):
     root = None if name == "digits" else request.getfixturevalue("folder")
     shape, levels, classes, sizes = REAL[name]
     real = data.load(name, root)
-    assert real.spec == data.Spec(shape, levels, classes)
+    assert real.spec[:3] == (shape, levels, classes)
+    assert len(real.spec.alphabet) == (levels if name == "tinyshakespeare" else 0)
     assert tuple(len(real.splits[split].x) for split in ("train", "valid", "test")) == sizes
     assert all((split.y is None) == (classes == 0) for split in real.splits.values())
     top = max(split.x.max() for split in real.splits.values())

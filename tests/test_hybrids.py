@@ -350,10 +350,10 @@ def test_both_sides_are_corrupted_by_one_law_as_far_as_reach():
     assert jnp.abs(real - fake).max() > 0.1
 
 
-@pytest.mark.parametrize(("logit", "first", "after"), [(1.0, 0.1, 0.11), (-1.0, 0.1, 0.09), (1.0, 1.0, 1.0), (-1.0, 0.0, 0.0)])
-def test_reach_follows_how_sure_the_critic_is_and_stays_a_share(logit, first, after):
+@pytest.mark.parametrize(("logit", "first", "after"), [(1.0, 0.1, 0.104), (-1.0, 0.1, 0.084), (1.0, 1.02, 1.004)])
+def test_reach_follows_how_sure_the_critic_is_and_comes_back_to_a_share(logit, first, after):
     sure = Net(lambda key, x, t: {"w": jnp.asarray(logit)}, lambda params, x, t: jnp.full(len(x), params["w"]))
-    model = reaching(toy_implicit(), sure, optax.sgd(0.0), optax.sgd(0.0), cosine(), speed=0.01, every=1)
+    model = reaching(toy_implicit(), sure, optax.sgd(0.0), optax.sgd(0.0), cosine(), target=0.6, speed=0.01, every=1)
     state = genjax.init(model, jax.random.key(0), batch())
     state = state._replace(params=state.params | {"reach": jnp.asarray(first)})
     state, metrics = jax.jit(genjax.make_step(model))(state, batch())

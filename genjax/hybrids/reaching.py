@@ -1,9 +1,10 @@
 """reaching(model, critic): Diffusion-GAN (2206.02262), a critic that sees both sides noised, further the more it overfits.
 
     t ~ U[0, T]                                      for each example, the same law on both sides                 (1)
-    T <- T + speed sign( E sign D(x_t) - target )    E sign D(x_t) near 1: the critic knows its reals by heart    (2)
+    T <- T + speed ( E sign D(x_t) - target )        E sign D(x_t) near 1: the critic knows its reals by heart    (2)
 
-T is the branch `reach`, moved by a loss of its own, -T sign(...), descended by SGD. All else is `adversarial`.
+T is the branch `reach`, moved by a loss of its own, -T (...), descended by SGD. All else is `adversarial`. The paper moves T by
+the sign of (...); without it the mean over devices is the mean over the batch, so that T does not depend on their number.
 """
 
 from collections.abc import Callable
@@ -41,7 +42,7 @@ def reaching(
       tx, critic_tx: optimizers, as of `adversarial`, which takes `options` too.
       process: how both sides are noised.
       target: share of (2).
-      speed: of T in one move, a share of the whole process.
+      speed: of T in one move, a share of the whole process, where the critic is 1 off its target.
       first: T at first.
       every: T moves once in so many steps.
       sees: what is noised; samples by default.
@@ -59,8 +60,8 @@ def reaching(
         real, _ = noisy(params, key, batch)
         sure = jnp.mean(jnp.sign(critic.apply(params["critic"], *real)))
         now = params["reach"]
-        inside = jnp.where(sure > target, now < 1.0, now > 0.0)  # T stays in [0, 1]
-        value = -now * jax.lax.stop_gradient(jnp.sign(sure - target) * inside)  # 2
+        beyond = now - jnp.clip(jax.lax.stop_gradient(now), 0.0, 1.0)  # what left [0, 1] is back in the next move
+        value = -now * jax.lax.stop_gradient(sure - target) + 0.5 * beyond**2 / speed  # 2
         return Loss(value, {"T": now, "sure": sure})
 
     phase = Phase("reach", adapt, ("reach",), optax.sgd(speed), lambda step: step % every == every - 1)
