@@ -28,8 +28,9 @@ from genjax.schedules import (
     unscaled,
 )
 from genjax.solvers import dpm_solver, dpm_solver_multistep, dpm_solver_pp, dpm_solver_sde, unipc
-from tests.parity import need, tensor
+from tests.parity import let_torchvision_in, need, tensor
 
+let_torchvision_in()  # diffusers imports it wherever it is there
 torch, diffusers = need("torch"), need("diffusers")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of deprecations in theirs
 SHAPE, EACH, CHAIN = (2, 3, 4), 20, 1000
