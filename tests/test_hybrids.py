@@ -55,7 +55,7 @@ KEYS = jax.random.split(jax.random.key(0), 4096)
 def test_a_copy_is_exact_after_one_step_and_an_average_moves_by_its_rate():
     params = {"a": {"w": jnp.arange(3.0)}, "b": {"w": jnp.zeros(3)}}
     for rate, expected in ((1.0, [0, 1, 2]), (0.25, [0, 0.25, 0.5])):
-        phase = copying("a", "b", rate)
+        phase = copying(("a",), ("b",), "follow", rate)
         gradient = jax.grad(lambda b, p=phase: p.loss(params | {"b": b}, KEYS[0], {}).value)(params["b"])
         moved, _ = phase.tx.update(gradient, phase.tx.init(params["b"]))
         np.testing.assert_array_equal(moved["w"], expected)

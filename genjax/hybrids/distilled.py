@@ -20,6 +20,7 @@ import numpy as np
 import optax
 
 from genjax.families.consistency import agreement, neighbours
+from genjax.hybrids.copying import copying
 from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, get, need, normal, stream, under
 from genjax.samplers import Denoise, Step, straight_on
 from genjax.schedules import Grid, Process, Times, at, karras_grid, levels, lognormal_times, noised, uniform_grid
@@ -50,12 +51,6 @@ def distilled(
             _alike(get(params["student"], mine), get(params["teacher"], other))
         return params
 
-    def follow(params: Params, key: jax.Array, batch: Batch) -> Loss:
-        del key, batch
-        apart = [(get(params["student"], mine), get(params["teacher"], other)) for mine, other in pairs]
-        squares = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2), *map(list, zip(*apart, strict=True)))
-        return Loss(0.5 * sum(jax.tree.leaves(squares)))
-
     def learn(params: Params, key: jax.Array, batch: Batch) -> Loss:
         x, y = batch["x"], batch.get("y")
         mine = lambda x_t, t: denoise(params["student"], x_t, t, y)
@@ -65,7 +60,7 @@ def distilled(
     trains = tuple(f"student/{path}" for path in student.generates)
     before = [tuple(under("teacher", phase) for phase in stage) for stage in teacher.stages]
     if copied:
-        before[-1] += (Phase("student/follow", follow, trains, optax.sgd(1.0)),)
+        before[-1] += (copying([f"teacher/{path}" for path in teacher.generates], trains, "student/follow"),)
     return Model(
         init,
         (*before, (Phase("student/lesson", learn, trains, tx),)),

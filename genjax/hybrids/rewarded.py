@@ -46,7 +46,7 @@ def rewarded(model: Model, reward: Reward, tx: optax.GradientTransformation, way
     def earn(params: Params, key: jax.Array, batch: Batch) -> Loss:
         return loss(params["model"], jax.lax.stop_gradient(params["reference"]), key, batch)
 
-    follow = copying("model", "reference")
+    follow = copying(("model",), ("reference",), "reference/follow")
     first = [tuple(under("model", phase) for phase in stage) for stage in model.stages]
     first[-1] += (follow,)
     trains = tuple(f"model/{path}" for path in model.generates)
