@@ -36,9 +36,8 @@ def categorical(levels: int, *, grid: bool = True, temperature: float = 1.0, top
     """
 
     def start(x: jax.Array) -> jax.Array:  # what is no number becomes a token out of range, whose probability is NaN
-        return (
-            jnp.where(jnp.isfinite(x), jnp.round(x * (levels - 1)), levels).astype(jnp.int32) if grid else x.astype(jnp.int32)
-        )
+        tokens = jnp.where(jnp.isfinite(x), jnp.round(x * (levels - 1)), levels) if grid else x
+        return within(tokens.astype(jnp.int32), levels)
 
     finish = (lambda tokens: tokens / (levels - 1)) if grid else (lambda tokens: tokens)
 
@@ -53,6 +52,14 @@ def categorical(levels: int, *, grid: bool = True, temperature: float = 1.0, top
         raise ValueError(f"sampling needs temperature > 0, 0 < top_p <= 1 and top_k of 0 .. {levels}, "
                          f"not {temperature}, {top_p}, {top_k}")  # fmt: skip
     return Head(levels, False, start, finish, log_prob, draw)
+
+
+def within(tokens: jax.Array, levels: int) -> jax.Array:
+    """The tokens. One that is out of range is a ValueError, in compiled code `levels`, whose probability is NaN."""
+    wrong = (tokens < 0) | (tokens >= levels)
+    if not isinstance(wrong, jax.core.Tracer) and wrong.any():
+        raise ValueError(f"token {tokens[wrong][0]} is out of range: this head has levels={levels}, tokens 0 .. {levels - 1}")
+    return jnp.where(wrong, levels, tokens)
 
 
 def bernoulli(*, grid: bool = True, temperature: float = 1.0) -> Head:

@@ -236,8 +236,8 @@ class Loop:
         write_atomically(self.job.folder / "result.json", json.dumps(result, indent=1))
         some = ", ".join(map(str, bad["rows"][:8])) + (" ... (all in result.json)" if len(bad["rows"]) > 8 else "")
         raise Ended(1, f"loss or gradient not finite {bad['count']} steps in a row, the last at step {bad['step']} in "
-                       f"{', '.join(bad['phases'])}, on rows {some}. All these updates were undone and the state saved; "
-                       "look at the rows, or begin anew with a lower learning rate")
+                       f"{', '.join(bad['phases'])}, on rows {some}, whose {bad['spans']}. All were undone and the "
+                       "state saved; look whether the model was built for such rows, or begin anew with a lower learning rate")
 
 
 def onward(job: Job) -> str:
@@ -252,6 +252,11 @@ def owner(metric: str, stage: tuple[Phase, ...]) -> str:
 def skips(row: dict) -> int:
     """Updates that a line of metrics.jsonl says were skipped."""
     return sum(round(value) for name, value in row.items() if name.endswith("/skipped"))
+
+
+def spans(batch: dict[str, np.ndarray]) -> str:
+    """ "x is 0 .. 255, y is 0 .. 9" of rows as they are stored, before the recipe prepares them."""
+    return ", ".join(f"{name} is {part.min():g} .. {part.max():g}" for name, part in batch.items() if name in ("x", "y"))
 
 
 class Streak:
@@ -277,4 +282,5 @@ class Streak:
 
     def tell(self, step: int, phases: list[str]) -> dict:
         chosen = rows(self.job.options.seed, step, self.job.recipe.batch, len(self.job.split.x))
-        return {"step": step, "first": step - self.row + 1, "count": self.row, "phases": phases, "rows": chosen.tolist()}
+        seen = {"step": step, "first": step - self.row + 1, "count": self.row, "phases": phases, "rows": chosen.tolist()}
+        return seen | {"spans": spans(fetch(self.job.split, chosen))}

@@ -1,11 +1,12 @@
 """One table of every public constructor and combinator at toy size; the contract, golden and toy tests run over it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import jax
 import jax.numpy as jnp
 import optax
+import pytest
 
 import genjax
 from genjax.augment import translation
@@ -313,6 +314,15 @@ COVERS = {  # public constructor -> its rows
     "genjax.hybrids.rewarded.rewarded": "rewarded(adversarial(implicit))",
 }
 
+PUBLIC = sorted({*COVERS.values(), "memory"})  # one row for each constructor
+# Compiling takes nearly all the time of the tests. Quick ones are of the public rows and of a few nested ones; for several
+# devices or seeds of a few rows that each have another reason to depend on them: rows in memory, means over a batch,
+# penalties, running means, several stages. `make slow` runs the rest.
+QUICK = (*PUBLIC, "implicit conditional, adversarial", "latent(adversarial(vae), diffusion)", "latent(vq, autoregressive)",
+         "conditioned(adversarial(implicit))", "adversarial(autoencoder) on pairs")  # fmt: skip
+FEW = ("vae", "styled, adversarial", "latent(vae, diffusion)", "vq", "memory", "energy", "reaching(implicit)",
+       "rewarded(adversarial(implicit))", "tilted(flow)")  # fmt: skip
+
 
 def batch(seed: int = 0, size: int = BATCH) -> Batch:
     """Binary 4x4 images whose label is how many rows are lit."""
@@ -352,4 +362,16 @@ BLIND = {  # stages that look at no data
     ("rewarded(autoregressive)", 1),
     ("rewarded(latent(vae, diffusion))", 2),
 }
-STAGES = [(name, stage) for name in TABLE for stage in range(len(TABLE[name]().stages))]
+
+
+def every_stage(name: str) -> range:
+    """Numbers of a row's stages."""
+    return range(len(model(name).stages))
+
+
+def rows(names: Sequence[str], quick: Sequence[str], stages: Callable[[str], Sequence[int]] | None = None):
+    """Parametrizes a test by name, or by name and stage; rows that are not quick are marked slow."""
+    found = [(name, stage) for name in names for stage in (stages(name) if stages else [None])]
+    marked = lambda name: () if name in quick else pytest.mark.slow
+    both = [pytest.param(*((name,) if stages is None else (name, stage)), marks=marked(name)) for name, stage in found]
+    return pytest.mark.parametrize(["name"] if stages is None else ["name", "stage"], both)

@@ -145,7 +145,17 @@ def test_one_logit_is_two_of_which_one_is_zero():
     assert np.isnan(one.log_prob(logit[:2], jnp.asarray([2, -1]))).all()
     drawn = jax.vmap(one.draw, (0, None))(jax.random.split(jax.random.key(0), 20_000), jnp.asarray([0.7]))
     assert abs(drawn.mean() - jax.nn.sigmoid(1.4)) < 0.01 and drawn.dtype == jnp.int32
-    np.testing.assert_array_equal(bernoulli().start(jnp.asarray([0.0, 1.0, jnp.nan])), [0, 1, 2])
+
+
+OUT_OF_RANGE = [(bernoulli(), [0.0, jnp.nan, jnp.nan], 2), (categorical(5, grid=False), [0, -1, 7], -1)]
+
+
+@pytest.mark.parametrize(("head", "x", "token"), OUT_OF_RANGE, ids=["bernoulli", "categorical"])
+def test_tokens_out_of_range_are_named_and_in_compiled_code_nan(head, x, token):
+    with pytest.raises(ValueError, match=rf"token {token} is out of range: .*levels=., tokens 0 \.\. "):
+        head.start(jnp.asarray(x))
+    score = jax.jit(lambda x: head.log_prob(jnp.zeros((3, head.parts)), head.start(x)))
+    assert np.isnan(score(jnp.asarray(x))).tolist() == [False, True, True]
 
 
 def test_likeliest_keeps_the_top_k_and_the_nucleus():

@@ -231,6 +231,7 @@ def test_many_bad_steps_in_a_row_end_the_run_and_name_the_rows(toy, capsys):
     said = capsys.readouterr().err
     told = json.loads((job.folder / "result.json").read_text())["stopped"]
     assert "5 steps in a row, the last at step 11 in broken, on rows" in said.splitlines()[-1]
+    assert re.search(r", whose x is \S+ \.\. \S+\. All were undone and the state saved", said)
     assert (told["first"], told["step"], len(told["rows"])) == (7, 11, 8)
     before = steps(job.folder / "checkpoints")
     assert before and np.isfinite(np.asarray(final(job)[1].params["scale"])).all()

@@ -70,6 +70,7 @@ def toy(tmp_path_factory):
 # ---- seeds under vmap --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_each_seed_of_a_stack_is_the_run_that_train_makes(toy, tmp_path):
     one = entry(str(toy), digits())
     stack = Stack(one.recipe, digits().splits["train"], (3, 5))

@@ -418,6 +418,7 @@ def test_rows_of_memory_belong_to_the_example():
     np.testing.assert_allclose(other.memory["chains"], shuffle(straight.memory)["chains"], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_energy_learns_two_hills_to_a_density_near_the_true_one():
     """Normalized by quadrature: KL(true || learnt) in nats."""
     steps, size, rng = 800, 256, np.random.default_rng(0)
@@ -511,7 +512,7 @@ IN_BOX = partial(langevin, step=1e-4, into=partial(jnp.clip, min=0.0, max=1.0))
 @pytest.mark.parametrize(("kernel", "problems"), [
     (IN_BOX, []),
     (partial(langevin, step=1e-4), ["diverging chains"]),  # a young network's energy keeps nobody from leaving
-    (partial(langevin, step=0.1), ["diverging chains"]),
+    pytest.param(partial(langevin, step=0.1), ["diverging chains"], marks=pytest.mark.slow),
 ], ids=["in a box", "without a box", "steps a thousand times longer"])  # fmt: skip
 def test_chains_that_run_away_are_told_and_sound_ones_are_not(kernel, problems, tmp_path):
     how = dict(kernel=kernel, temperature=5e-5, steps=20, alpha=0.1, start=jax.random.uniform, data_noise=0.03)

@@ -168,6 +168,7 @@ def rms(a, b):
     return float(jnp.sqrt(jnp.mean((a - b) ** 2)))
 
 
+@pytest.mark.slow
 def test_training_learns_where_the_paths_of_gaussian_data_end():
     plain, tx = one_step_model(3000)
     model = consistency(plain, tx, intervals=(8, 16, 32, 64), span=3000)
@@ -181,6 +182,7 @@ def test_training_learns_where_the_paths_of_gaussian_data_end():
     assert rms(exact_denoise(cosine())(x_t, t), ends) > 0.2  # what a denoiser would answer
 
 
+@pytest.mark.slow
 def test_distillation_learns_where_the_steps_of_the_teacher_end():
     """One step of the student draws what as many DDIM steps of the teacher draw as the grid has intervals, noise by noise."""
     plain, tx = one_step_model(2500)

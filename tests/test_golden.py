@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import optax
-import pytest
 
 import tests.conftest  # noqa: F401  four devices, before any model is made
-from tests.table import STAGES, batch, compiled, start
+from tests.table import QUICK, TABLE, batch, compiled, every_stage, rows, start
 
 GOLDEN = Path(__file__).with_name("golden.json")
 
@@ -29,7 +28,7 @@ def three_steps(name: str, stage: int) -> dict[str, float]:
     return seen | {key: round(float(norm), 6) for key, norm in norms.items()}
 
 
-@pytest.mark.parametrize(("name", "stage"), STAGES, ids=str)
+@rows(TABLE, QUICK, every_stage)
 def test_golden(name, stage):
     golden = json.loads(GOLDEN.read_text())[f"{name}, stage {stage}"]
     now = three_steps(name, stage)
@@ -39,4 +38,5 @@ def test_golden(name, stage):
 
 
 if __name__ == "__main__":
-    GOLDEN.write_text(json.dumps({f"{n}, stage {s}": three_steps(n, s) for n, s in STAGES}, indent=1) + "\n")
+    found = {f"{name}, stage {stage}": three_steps(name, stage) for name in TABLE for stage in every_stage(name)}
+    GOLDEN.write_text(json.dumps(found, indent=1) + "\n")

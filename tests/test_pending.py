@@ -144,6 +144,7 @@ def advance(folder: Path) -> Progress:
     return iwae_paper.advance(2, folder, float("inf"), TINY)
 
 
+@pytest.mark.slow
 def test_iwae_job_resumes_to_the_same_bits(tmp_path, small, monkeypatch):
     monkeypatch.setitem(iwae.PAPER, 2, 86.0)
     monkeypatch.setattr(iwae_paper.chunks, "SAVE_EVERY", 0.0)

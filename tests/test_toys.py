@@ -19,6 +19,8 @@ from genjax.nets import mlp, timed_mlp
 
 BATCH = 128
 OPTIMIZED = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}  # unlike the other tests
+if jax.__version_info__ < (0, 11):
+    OPTIMIZED["xla_cpu_use_fusion_emitters"] = True
 
 
 def start(model, name, prepare):
@@ -91,6 +93,7 @@ def test_penalized_gan_covers_the_ring():
     assert share > 0.6
 
 
+@pytest.mark.slow
 def test_latent_diffusion_draws_the_codes_that_a_normal_prior_misses():
     """An autoencoder with a weak KL leaves holes in N(0, I): its own samples stray, those of latent(vae, diffusion) do not."""
     tx = optax.adam(2e-3)
@@ -127,7 +130,10 @@ DIGITS = {
 }
 
 
-@pytest.mark.parametrize("name", DIGITS)
+two_parts = ("adversarial(vae)", "latent(vae, diffusion)")  # the others have these inside
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in two_parts else ()) for n in DIGITS])
 def test_hybrids_learn_digits(name):
     """Samples are nearer to the mean and spread of real digits than the untrained model's, and not all the same."""
     build, steps = DIGITS[name]

@@ -97,9 +97,11 @@ def test_gradient_passes_straight_through():
     assert optax.tree.norm(slope["encoder"]) > 0 and optax.tree.norm(slope["codebook"]) == 0
 
 
-@pytest.mark.parametrize(
-    "quantizer", [codebook(8, DECAY), fsq((4, 3)), residual([codebook(8, DECAY)] * 2)], ids=["book", "fsq", "residual"]
-)
+@pytest.mark.parametrize("quantizer", [
+    pytest.param(codebook(8, DECAY), id="book"),
+    pytest.param(fsq((4, 3)), id="fsq", marks=pytest.mark.slow),
+    pytest.param(residual([codebook(8, DECAY)] * 2), id="residual", marks=pytest.mark.slow),
+])  # fmt: skip
 def test_it_learns_and_its_codes_have_a_prior(quantizer):
     x = jnp.repeat(jax.random.bernoulli(jax.random.key(0), 0.5, (256, 4, 1, 1)), 4, axis=2).astype(jnp.float32)  # lit rows
     batch = as_batch(x)

@@ -47,10 +47,10 @@ def latent(autoencoder: Model, prior: Model, *, scaled: bool = True, decay: floa
         if scaled and jnp.issubdtype(codes(params, key, batch).dtype, jnp.integer):
             raise ValueError("these codes are tokens, which have no scale: give latent scaled=False, and a prior of tokens")
         params |= {"scale": jnp.mean(codes(params, key, batch) ** 2)} if scaled else {}
-        params |= {"prior": prior.init(stream(key, "prior"), on_codes(params, key, batch))}
-        made = jax.eval_shape(prior.sample, params["prior"], example_keys(key, batch), batch.get("y"))
+        begin = lambda: prior.init(stream(key, "prior"), on_codes(params, key, batch))
+        made = jax.eval_shape(prior.sample, jax.eval_shape(begin), example_keys(key, batch), batch.get("y"))
         _fits(made, codes(params, key, batch))
-        return params
+        return params | {"prior": begin()}
 
     def seen(name: str, params: Params, key: jax.Array, batch: Batch) -> Batch:
         return on_codes(params, key, batch) if name == "prior" else batch
