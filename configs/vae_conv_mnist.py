@@ -1,4 +1,6 @@
-"""MNIST, dynamically binarized, from a convolutional VAE, conditional on the digit where asked for.
+"""MNIST, dynamically binarized, from a convolutional VAE: 98 nats (negative ELBO, training), 15 min of CPU time, no GPU needed.
+
+Conditional on the digit where asked for. Two thirds of its samples are legible; the MLP's of `vae_mnist` are better by eye too.
 
 Needs a data folder with `mnist` (--data-dir or GENJAX_DATA).
 """

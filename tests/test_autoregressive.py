@@ -10,7 +10,7 @@ import pytest
 
 from genjax.data.texts import letters
 from genjax.families.autoregressive import autoregressive
-from genjax.heads import bernoulli, categorical, likeliest, logistics
+from genjax.heads import bernoulli, categorical, likeliest, logistics, normals
 from genjax.model import as_batch
 from genjax.nets import gpt, made, pixelcnn
 from genjax.nets.transformer import attention
@@ -73,6 +73,18 @@ def test_cached_samples_are_the_naive_ones(name):
     fast, params = built(name, classes=2)
     slow, _ = built(name, classes=2, cached=False)
     np.testing.assert_array_equal(jax.jit(fast.sample)(params, keys, y), jax.jit(slow.sample)(params, keys, y))
+
+
+def test_a_transformer_of_real_numbers_sees_what_comes_before_and_walks_to_the_naive_samples():
+    net, keys = gpt(0, normals(2).parts, 4, width=8, depth=1, heads=1), jax.random.split(jax.random.key(4), 16)
+    fast, slow = (autoregressive(net, (4,), normals(2), TX, cached=cached) for cached in (True, False))
+    x = jax.random.normal(jax.random.key(0), (1, 4))
+    params = jax.jit(fast.init)(jax.random.key(1), as_batch(x))
+    params = jax.tree.map(lambda a: a + 0.3 * jax.random.normal(jax.random.key(2), a.shape), params)
+    theta = jax.jit(net.apply)(params["net"], jnp.concatenate([x, x + jnp.eye(4)]))
+    moved = np.abs(np.asarray(theta[1:] - theta[:1])).max(-1) > 0
+    assert (moved == (np.arange(4)[:, None] < np.arange(4))).all()
+    np.testing.assert_allclose(jax.jit(fast.sample)(params, keys), jax.jit(slow.sample)(params, keys), rtol=1e-5, atol=1e-5)
 
 
 def test_samples_follow_the_probabilities():

@@ -37,7 +37,7 @@ def gpt(
     """Causal Net (tokens (B, *places), condition) -> (B, *places, parts), with a `walk` that keeps keys and values.
 
     Args:
-      levels: tokens are 0 .. levels - 1.
+      levels: tokens are 0 .. levels - 1; 0 where they are real numbers.
       parts: outputs a place, `levels` of them where they are logits.
       context: the most places there can be, a prefix included.
       width, depth, heads: of the blocks; the hidden layer of their MLPs is 4 times as wide.
@@ -70,7 +70,7 @@ class _GPT(nn.Module):
 
     def setup(self) -> None:
         embed = partial(nn.Embed, features=self.width, embedding_init=nn.initializers.normal(0.02))
-        self.token = embed(self.levels)
+        self.token = embed(self.levels) if self.levels else OfReals(self.width)
         self.first = self.param("start", nn.initializers.normal(0.02), (self.width,))
         self.prefix = embed(self.prefix_levels) if self.prefix_levels else None
         self.position = None if self.rotary else embed(self.context)
@@ -154,6 +154,16 @@ def _walk(module: _GPT) -> Walk:
         return caches, step
 
     return walk
+
+
+class OfReals(nn.Module):
+    """The embedding of real numbers (...) as (..., width)."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return nn.Dense(self.width)(x[..., None])
 
 
 class Block(nn.Module):
