@@ -2,7 +2,7 @@
 
     python -m benchmarks.binary_density                     # all eight, less than 10 minutes on two cores
     python -m benchmarks.binary_density --sets dna mushrooms --dry
-    python -m benchmarks.binary_density --choose            # the schedule of each by its valid split: once, before the above
+    python -m benchmarks.binary_density --choose            # before that, once: 20 minutes, by the valid splits
 
 One MADE is one order of the variables. For every set a few are trained side by side under vmap, each with its own seed and
 order (which is a permutation of the columns). After every epoch the running average of each is scored on the valid split; the
@@ -20,7 +20,6 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -29,7 +28,7 @@ import numpy as np
 import optax
 
 import genjax
-from benchmarks.record import record, row
+from benchmarks.record import ROOT, record, row
 from genjax.data import load, row_block
 from genjax.families.autoregressive import autoregressive
 from genjax.heads import bernoulli
@@ -66,7 +65,7 @@ SETS = {
     "dna": Set(86.59, 82.31),
 }
 CHOICES = [How(widths, l1) for widths in ((), (500,), (500, 500)) for l1 in (3e-5, 1e-4, 3e-4)]
-CHOSEN = Path(__file__).parent.parent / "results" / "binary_density_choices.json"
+CHOSEN = ROOT / "results" / "choices" / "binary_density.json"  # its own folder: RESULTS.md tells what is chosen, not among what
 
 
 def length(rows: int) -> tuple[int, int]:
@@ -210,7 +209,8 @@ def main() -> None:
     args = parser.parse_args()
     rows = [line for name in args.sets for line in (choices if args.choose else measured)(name)]
     if args.choose and not args.dry:
-        record(CHOSEN.stem, "Binary density estimation: choices by valid", "python -m benchmarks.binary_density --choose", rows)
+        command = "python -m benchmarks.binary_density --choose"
+        record("choices/binary_density", "Binary density estimation: choices by valid", command, rows)
     elif not args.dry:
         record("binary_density", "Binary density estimation", "python -m benchmarks.binary_density", rows)
 
