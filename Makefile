@@ -1,6 +1,6 @@
 # Two commands set everything up on a machine that has only Python >= 3.11:
 #   make train   a virtual environment, the requirements, the default recipe, a grid of samples
-#   make test    the same environment, the whole test suite
+#   make test    the same environment, the test suite; make slow runs the tests that are left out of it
 # A third compares with other people's implementations, in PyTorch, so in an environment of its own:
 #   make parity  what cannot be installed there is not compared with, and pytest says what
 PYTHON ?= python3

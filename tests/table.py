@@ -321,7 +321,7 @@ PUBLIC = sorted({*COVERS.values(), "memory"})  # one row for each constructor
 QUICK = (*PUBLIC, "implicit conditional, adversarial", "latent(adversarial(vae), diffusion)", "latent(vq, autoregressive)",
          "conditioned(adversarial(implicit))", "adversarial(autoencoder) on pairs")  # fmt: skip
 FEW = ("vae", "styled, adversarial", "latent(vae, diffusion)", "vq", "memory", "energy", "reaching(implicit)",
-       "rewarded(adversarial(implicit))", "tilted(flow)")  # fmt: skip
+       "rewarded(adversarial(implicit))")  # fmt: skip
 
 
 def batch(seed: int = 0, size: int = BATCH) -> Batch:

@@ -86,6 +86,7 @@ def test_each_seed_of_a_stack_is_the_run_that_train_makes(toy, tmp_path):
     assert moved["first"]["w"] > 1e-2  # other seeds, other runs
 
 
+@pytest.mark.slow
 def test_a_course_that_was_stopped_comes_to_the_same_bits(toy, tmp_path):
     one = entry(str(toy), digits())
     look = lambda state: [float(v) for v in state.ema["last"]["b"].sum(-1)]
