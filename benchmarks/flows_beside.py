@@ -194,7 +194,8 @@ def main() -> None:
     args = parser.parse_args()
     rows = [measured(name, which, args.seeds, args.seconds) for name in args.data for which in PAIRS]
     if not args.dry:
-        record("flows_beside", "Small flows of images at equal time", "python -m benchmarks.flows_beside", rows)
+        told = f"--data {' '.join(args.data)} --seconds {args.seconds:g} --seeds {args.seeds}"
+        record("flows_beside", "Small flows of images at equal time", f"python -m benchmarks.flows_beside {told}", rows)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Exact likelihoods of MNIST in a stated processor time, beside the published numbers that took a GPU.
 
     python -m benchmarks.likelihoods made                    # one row, about half an hour on one core; kept with its curve
-    python -m benchmarks.likelihoods pixelcnn gpt maf
+    python -m benchmarks.likelihoods maf
     python -m benchmarks.likelihoods made --steps 300 --dry
 
 Nothing is chosen on test: the schedules were set beforehand so that they end within the time, the running average of the
@@ -27,14 +27,14 @@ from benchmarks.record import ROOT, record, row
 from genjax.data import Split, binarize, dequantize, feed, load, row_block
 from genjax.families.autoregressive import autoregressive
 from genjax.families.flow import flow, maf
-from genjax.heads import bernoulli, categorical
+from genjax.heads import bernoulli
 from genjax.metrics.likelihood import likelihood
 from genjax.model import Model, stream
-from genjax.nets import gpt, made, pixelcnn
+from genjax.nets import made
 from genjax.splines import affine
 
 SHAPE, ALPHA, LOOKS, CHUNK = (28, 28, 1), 1e-6, 8, 20
-RAISED = "pytorch-generative, README: 457 epochs (MADE 85) on a GPU"
+RAISED = "pytorch-generative, README: 85 epochs on a GPU"
 
 
 class Job(NamedTuple):
@@ -54,14 +54,6 @@ def by_made(tx: optax.GradientTransformation) -> Model:
     return autoregressive(made((2000,), direct=True), SHAPE, bernoulli(), tx)
 
 
-def by_pixelcnn(tx: optax.GradientTransformation) -> Model:
-    return autoregressive(pixelcnn(1, width=16, depth=15, window=3, first=7), SHAPE, bernoulli(), tx)
-
-
-def by_gpt(tx: optax.GradientTransformation) -> Model:
-    return autoregressive(gpt(2, 2, 784, width=64, depth=8, heads=2), SHAPE, categorical(2), tx)
-
-
 def by_maf(tx: optax.GradientTransformation) -> Model:
     return flow(maf(lambda parts: made((1024,), parts), 5, affine()), (prod(SHAPE),), tx)
 
@@ -74,8 +66,6 @@ def logits(key: jax.Array, x: jax.Array) -> jax.Array:
 
 JOBS = {
     "made": Job("MADE, one hidden layer of 2000", by_made, binarize(256), 1e-3, 100, 16_000, 84.87, RAISED),
-    "pixelcnn": Job("gated PixelCNN, 15 blocks of 16", by_pixelcnn, binarize(256), 2e-3, 16, 1200, 81.45, RAISED),
-    "gpt": Job("GPT of pixels, 8 blocks of 64", by_gpt, binarize(256), 3e-3, 16, 600, 79.17, RAISED),
     "maf": Job("MAF(5), hidden layers of 1024", by_maf, logits, 5e-4, 100, 4000, 1272.70,
                "kamenbliznashki/normalizing_flows, README: 50 epochs; the paper's 1300.5"),
 }  # fmt: skip

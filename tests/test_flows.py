@@ -9,7 +9,7 @@ import pytest
 from genjax import bijections as b
 from genjax.families import flow as f
 from genjax.model import as_batch
-from genjax.nets import made, mlp
+from genjax.nets import conv_same, made, mlp
 from genjax.splines import affine, spline
 
 IMAGE = (4, 4, 1)
@@ -68,6 +68,18 @@ def test_log_det_is_the_jacobians_and_the_inverse_comes_back(name):
         jacobian = np.asarray(jacobian).reshape(len(x), x[0].size, x[0].size)
         np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobian)[1], atol=1e-10)
         np.testing.assert_allclose(back, x, atol=1e-7)
+
+
+@pytest.mark.parametrize("build", [f.realnvp, f.glow])
+def test_couplings_of_images_start_as_the_identity_and_learn(build):
+    """A zero that is multiplied with another one, of the network's last layer, has no gradient."""
+    part, x = build(lambda out: conv_same(4, out), (4, 4, 1), 2, 1), jax.random.normal(jax.random.key(0), (8, 4, 4, 1))
+    params = jax.jit(part.init)(jax.random.key(1), x)
+    skewed = lambda params: -jnp.mean(part.forward(params, x)[0] ** 3)
+    slopes, _ = jax.tree_util.tree_flatten_with_path(jax.jit(jax.grad(skewed))(params))
+    gains = [np.abs(slope).max() for path, slope in slopes if "gain" in jax.tree_util.keystr(path)]
+    assert len(gains) >= 2 and min(gains) > 0
+    assert all((gain == 0).all() for path, gain in jax.tree_util.tree_flatten_with_path(params)[0] if "gain" in str(path[-1]))
 
 
 @each

@@ -175,8 +175,10 @@ def conv_critic(widths: Sequence[int], activation: Callable = partial(nn.leaky_r
 
 
 def conv_same(width: int, out: Sequence[int], activation: Callable = nn.relu) -> Net:
-    """Net (x, *conditions) -> (B, *out) at x's own sides: windows of 3, 1 and 3, the last layer zero at first, as Glow's
-    couplings have them (1807.03039, 4)."""
+    """Net (x, *conditions) -> (B, *out) at x's own sides: windows of 3, 1 and 3, as Glow's couplings have them (1807.03039, 4).
+
+    Its last layer does not start at zero, as theirs does: a coupling has a gain of its own that does, and two would never move.
+    """
     return as_net(_Same(width, tuple(out), activation))
 
 
@@ -190,7 +192,7 @@ class _Same(nn.Module):
         check_image("a network that keeps an image's sides", x)
         h = self.activation(Shift()(Conv(self.width)(x), conditions(*given)))
         h = self.activation(Conv(self.width, kernel=1)(h))
-        return Conv(self.out[-1], kernel_init=nn.initializers.zeros)(h)
+        return Conv(self.out[-1])(h)
 
 
 class _Encoder(nn.Module):
