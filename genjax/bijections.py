@@ -232,17 +232,21 @@ def causal(net: Net, rule: Rule) -> Bijection:
 
 
 def _init(net: Net, key: jax.Array, x: jax.Array, y: jax.Array | None, rule: Rule) -> Any:
-    """The network, and a gain of its outputs that starts at zero: the layer starts as what `rule` does at theta = 0."""
+    """The network, a gain of its outputs and a shift, both zero at first: the layer starts as what `rule` does at theta = 0.
+
+    The shift is what a dimension learns that no network speaks of, the first of an autoregressive order.
+    """
     params = net.init(key, x, y)
     got, numbers = jax.eval_shape(net.apply, params, x, y).shape, x[0].size * rule.parts
     if prod(got[1:]) != numbers:
         raise ValueError(f"this rule takes {rule.parts} numbers a dimension, {numbers} in all, but its network gives {got[1:]}")
-    return {"net": params, "gain": jnp.zeros((*x.shape[1:], rule.parts))}
+    zeros = jnp.zeros((*x.shape[1:], rule.parts))
+    return {"net": params, "gain": zeros, "shift": zeros}
 
 
 def _theta(net: Net, params: Any, x: jax.Array, y: jax.Array | None, rule: Rule) -> jax.Array:
     """(B, *shape, parts)"""
-    return net.apply(params["net"], x, y).reshape(*x.shape, rule.parts) * params["gain"]
+    return net.apply(params["net"], x, y).reshape(*x.shape, rule.parts) * params["gain"] + params["shift"]
 
 
 def halves(shape: Sequence[int], first: bool = True) -> np.ndarray:

@@ -35,9 +35,17 @@ from tests.table import (
     start,
 )
 
+
+def one_phase(name, stage):
+    """Whether the stage is a single phase that never rests."""
+    phases = model(name).stages[stage]
+    return len(phases) == 1 and phases[0].when is None
+
+
 each_row = rows(TABLE, QUICK)
 each_stage = rows(TABLE, QUICK, every_stage)
 each_seeing_stage = rows(TABLE, QUICK, lambda name: [stage for stage in every_stage(name) if (name, stage) not in BLIND])
+each_of_several = rows(TABLE, FEW, lambda name: [stage for stage in every_stage(name) if not one_phase(name, stage)])
 each_public = rows(PUBLIC, FEW)
 each_last = rows(PUBLIC, FEW, lambda name: [len(model(name).stages) - 1])
 
@@ -81,7 +89,7 @@ def test_table_is_complete():
 
 def apart_by_branch(params):
     """Parameters a little off their start, each branch by its own factor: what follows another branch has somewhere to go."""
-    off = lambda branch, factor: jax.tree.map(lambda p: (factor * p).astype(p.dtype), branch)
+    off = lambda branch, factor: jax.tree.map(lambda p: jnp.asarray((factor * np.asarray(p)).astype(p.dtype)), branch)
     return {name: off(branch, 1 + 0.01 * number) for number, (name, branch) in enumerate(params.items())}
 
 
@@ -90,22 +98,36 @@ def alone(name, stage, number):
     """(a row's model with one phase for its only one, never resting; the jitted step of it)."""
     phases = model(name).stages[stage]
     only = model(name)._replace(stages=((phases[number]._replace(when=None),),))
-    same_step = len(phases) == 1 and phases[0].when is None
-    return only, compiled(name, stage) if same_step else jax.jit(genjax.make_step(only))
+    return only, compiled(name, stage) if one_phase(name, stage) else jax.jit(genjax.make_step(only))
+
+
+def moves_only(name, model, stage, step):
+    """The step of a stage changes what its phases train, and nothing else.
+
+    All that the first phase awake trains is moved. Later ones start from what that one left, where a toy may be saturated.
+    """
+    phases = [phase for phase in model.stages[stage] if phase.when is None or phase.when(jnp.asarray(0))]
+    apart = apart_by_branch(start(name).params)
+    before = genjax.next_stage(model, start(name)._replace(params=apart, ema=apart), stage)
+    after, _ = step(before, batch())
+    params, ema = after.params, after.ema
+    for path in phases[0].trains:
+        assert differ(get(before.params, path), get(params, path)), f"{path} was left where it was"
+    for path in [path for phase in phases for path in phase.trains]:
+        params, ema = put(params, path, get(before.params, path)), put(ema, path, get(before.ema, path))
+    same((params, ema), (before.params, before.ema))
 
 
 @each_stage
+def test_a_stage_changes_what_it_trains_and_nothing_else(name, stage):
+    moves_only(name, model(name), stage, compiled(name, stage))
+
+
+@each_of_several
 def test_a_phase_changes_what_it_trains_and_nothing_else(name, stage):
-    for number, phase in enumerate(model(name).stages[stage]):
+    for number in range(len(model(name).stages[stage])):
         only, step = alone(name, stage, number)
-        apart = apart_by_branch(start(name).params)
-        before = genjax.next_stage(only, start(name)._replace(params=apart, ema=apart), 0)
-        after, _ = step(before, batch())
-        params, ema = after.params, after.ema
-        for path in phase.trains:
-            assert differ(get(before.params, path), get(params, path)), f"{phase.name} left {path} where it was"
-            params, ema = put(params, path, get(before.params, path)), put(ema, path, get(before.ema, path))
-        same((params, ema), (before.params, before.ema))
+        moves_only(name, only, 0, step)
 
 
 @each_stage

@@ -58,7 +58,7 @@ def test_it_starts_at_zero_and_hears_all_it_is_given(make):
     x, t, y = draw(2, 4, 6, 1), jnp.array([0.1, 0.9]), draw(2, 3, seed=1)
     image, tokens = draw(2, 4, 6, 2, seed=2), draw(2, 5, 3, seed=3)
     net, inputs = make((4, 6, 2)), [x, t, None, y, image, tokens]
-    params, apply = net.init(jax.random.key(0), *inputs), jax.jit(net.apply)
+    params, apply = jax.jit(net.init)(jax.random.key(0), *inputs), jax.jit(net.apply)
     np.testing.assert_array_equal(apply(params, *inputs), jnp.zeros((2, 4, 6, 2)))
     params = shaken(params)
     base = apply(params, *inputs)
@@ -141,7 +141,7 @@ def test_every_block_of_a_dit_starts_as_the_identity():
     """With zero modulation nothing but patches, places and the last layers is left, whatever the blocks hold."""
     x, t = draw(2, 4, 4, 1), jnp.array([0.1, 0.9])
     net = dit((4, 4, 1), width=8, depth=2, heads=2)
-    params, apply = net.init(jax.random.key(0), x, t), jax.jit(net.apply)
+    params, apply = jax.jit(net.init)(jax.random.key(0), x, t), jax.jit(net.apply)
     fresh = shaken(params)
     fresh["blocks"] = fresh["blocks"] | {"told": params["blocks"]["told"]}
     other = fresh | {"blocks": jax.tree.map(lambda p: 2 * p, fresh["blocks"])}

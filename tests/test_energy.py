@@ -427,7 +427,7 @@ def test_an_energy_learns_two_hills_to_a_density_near_the_true_one():
     tx = optax.adam(optax.cosine_decay_schedule(1e-2, steps))
     model = energy(mlp((32, 32), (), jax.nn.silu), (1,), tx, kernel=lambda p: mala(p, 0.4), steps=10, slots=2)
     data = jnp.asarray(x, jnp.float32).reshape(steps, size, 1)
-    state = genjax.init(model, KEY, as_batch(data[0]))
+    state = jax.jit(genjax.init, static_argnums=0)(model, KEY, as_batch(data[0]))
     step = genjax.make_step(model, ema_decay=0.99)
     train = jax.jit(lambda s: jax.lax.scan(lambda s, x: step(s, as_batch(x)), s, data), compiler_options=OPTIMIZED)
     state, metrics = train(state)

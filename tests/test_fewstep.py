@@ -62,13 +62,14 @@ def data(size, seed=1):
 def test_the_exact_consistency_function_agrees_with_itself_along_the_path(process):
     """Along DDIM steps of the exact denoiser the gap falls with the square of the step; a wrong end shows at the end."""
 
+    @partial(jax.jit, static_argnums=(0, 1))
     def gaps(f, intervals):
         times = karras_grid()(process, intervals)
         x_t = noised(process, data(intervals), jax.random.normal(KEY, (intervals, 2)), times[:-1])
         said = exact_denoise(process)(x_t, times[:-1])
         ratio = lambda t: process.sigma(t) / process.alpha(t)
         weighed = agreement(f, f, process, x_t, said, times[:-1], times[1:])
-        return np.asarray(weighed * (ratio(times[:-1]) - ratio(times[1:])))
+        return weighed * (ratio(times[:-1]) - ratio(times[1:]))
 
     means = np.array([gaps(exact_end(process), intervals).mean() for intervals in (25, 50, 100)])
     assert (means[:-1] / means[1:] > 3.0).all()
@@ -126,7 +127,7 @@ def test_pairs_are_neighbours_around_the_drawn_time_and_grow_finer():
 
 def test_progress_goes_on_with_the_steps_and_the_target_follows():
     model = consistency(toy_diffusion(sampler=renoised()), optax.sgd(0.1), intervals=(2, 4), span=4, decay=0.75)
-    state = genjax.init(model, KEY, batch())
+    state = jax.jit(genjax.init, static_argnums=0)(model, KEY, batch())
     step, target = jax.jit(genjax.make_step(model)), state.params["denoiser"]
     for number in range(3):
         state, _ = step(state, batch(number))

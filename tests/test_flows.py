@@ -42,9 +42,14 @@ each = pytest.mark.parametrize("name", BIJECTIONS)
 
 def shaken(part, x):
     """Parameters away from where they start, where most layers are the identity."""
-    leaves, tree = jax.tree.flatten(jax.jit(part.init)(jax.random.key(0), x))
-    keys = jax.random.split(jax.random.key(1), max(len(leaves), 1))
-    return tree.unflatten([a + 0.3 * jax.random.normal(k, a.shape, a.dtype) for a, k in zip(leaves, keys, strict=False)])
+
+    @jax.jit
+    def start(x):
+        leaves, tree = jax.tree.flatten(part.init(jax.random.key(0), x))
+        keys = jax.random.split(jax.random.key(1), max(len(leaves), 1))
+        return tree.unflatten([a + 0.3 * jax.random.normal(k, a.shape, a.dtype) for a, k in zip(leaves, keys, strict=False)])
+
+    return start(x)
 
 
 def points(name, count=4):
@@ -80,6 +85,15 @@ def test_couplings_of_images_start_as_the_identity_and_learn(build):
     gains = [np.abs(slope).max() for path, slope in slopes if "gain" in jax.tree_util.keystr(path)]
     assert len(gains) >= 2 and min(gains) > 0
     assert all((gain == 0).all() for path, gain in jax.tree_util.tree_flatten_with_path(params)[0] if "gain" in str(path[-1]))
+
+
+def test_every_dimension_of_an_order_learns():
+    """The first is conditional on nothing: no network speaks of it."""
+    part, x = b.causal(masked(11), spline(4)), jax.random.normal(jax.random.key(0), (8, 3))
+    params = jax.jit(part.init)(jax.random.key(1), x)
+    slope = jax.jit(jax.grad(lambda params: jnp.mean((part.forward(params, x)[0] - 1.0) ** 2)))(params)
+    moved, _ = part.forward(jax.tree.map(lambda p, s: p - 0.1 * s, params, slope), x)
+    assert (np.abs(moved - x).max(0) > 1e-4).all()
 
 
 @each
@@ -124,7 +138,7 @@ def test_actnorm_starts_from_the_data():
 def test_made_sees_only_what_comes_before(order, seed):
     net = made((16, 16), 3, activation=jnp.tanh, order=order, seed=seed)
     x = jax.random.normal(jax.random.key(0), (1, 4))
-    params = net.init(jax.random.key(1), x)
+    params = jax.jit(net.init)(jax.random.key(1), x)
     jacobian = np.abs(jax.jacobian(lambda x: net.apply(params, x)[0])(x))[:, :, 0].sum(1)
     place = np.arange(4) if order is None else np.asarray(order)
     assert ((jacobian > 0) == (place[:, None] > place[None])).all()
@@ -138,7 +152,7 @@ def test_dequantized_probabilities_sum_to_one(kind):
     inner = f.flow(part, (1,), optax.sgd(0.1))
     model = f.dequantized(inner, (1,), 4, optax.sgd(0.1), noise)
     batch = as_batch(jnp.arange(4.0)[:, None] / 3)
-    params = model.init(jax.random.key(0), batch)
+    params = jax.jit(model.init)(jax.random.key(0), batch)
     params["model"] = {"flow": shaken(part, jnp.linspace(0.1, 0.9, 9)[:, None])}
     if noise:
         params["noise"]["gain"] = jnp.ones((1, 2))  # log-odds of u of about N(0, 1.8^2): as wide as those of uniform u

@@ -239,7 +239,7 @@ def test_spread_is_the_same_in_every_place_of_a_group():
 
 def test_labels_are_checked():
     model = implicit(small(SHAPE), LATENT, classes=CLASSES)
-    params, keys = model.init(KEY, batch()), jax.random.split(KEY, 2)
+    params, keys = jax.jit(model.init)(KEY, batch()), jax.random.split(KEY, 2)
     with pytest.raises(ValueError, match=r"label 3 is out of range: with classes=3 labels are 0 \.\. 2"):
         model.sample(params, keys, jnp.array([0, 3]))
     with pytest.raises(ValueError, match="give labels y"):
@@ -258,7 +258,7 @@ def test_a_generator_of_the_wrong_shape_is_refused():
 
 def test_projection_is_the_inner_product_with_the_label():
     net, x, y = projection(small((5,)), CLASSES), batch()["x"], batch()["y"]
-    params = net.init(KEY, x, y)
+    params = jax.jit(net.init)(KEY, x, y)
     h, head = small((5,)).apply(params["trunk"], x), params["head"]
     wanted = h @ head["Dense_0"]["kernel"][:, 0] + head["Dense_0"]["bias"][0] + (head["classes"][y] * h).sum(-1)
     np.testing.assert_allclose(net.apply(params, x, y), wanted, rtol=1e-5)
@@ -266,7 +266,7 @@ def test_projection_is_the_inner_product_with_the_label():
 
 def test_power_iteration_follows_the_weights():
     model = adversarial(implicit(small(SHAPE), LATENT), spectral(small(())), optax.sgd(0.1), optax.sgd(0.5), game=hinge)
-    state = genjax.init(model, KEY, batch())
+    state = jax.jit(genjax.init, static_argnums=0)(model, KEY, batch())
     step = jax.jit(genjax.make_step(model))
     for seed in range(40):
         before = state.params["critic"]
@@ -279,7 +279,7 @@ def test_power_iteration_follows_the_weights():
     for name in ("Dense_0", "Dense_1"):
         norm = np.linalg.svd(effective(weights)[name]["kernel"], compute_uv=False)[0]
         assert 0.9 < norm <= 1 + 1e-3
-    first, last = model.init(KEY, batch())["critic"]["weights"], weights["weights"]
+    first, last = jax.jit(model.init)(KEY, batch())["critic"]["weights"], weights["weights"]
     assert np.abs(first["Dense_0"]["kernel"] - last["Dense_0"]["kernel"]).max() > 1e-3
 
 
@@ -334,7 +334,7 @@ def test_path_length_of_a_linear_synthesis():
 
 def test_running_means_of_styles_follow():
     model = toy_styled_gan(optax.sgd(0.0))
-    state = genjax.init(model, KEY, batch())
+    state = jax.jit(genjax.init, static_argnums=0)(model, KEY, batch())
     step = jax.jit(genjax.make_step(model))
     after, metrics = step(state, batch())
     np.testing.assert_allclose(after.params["path_length"], 0.01 * metrics["path_length/length"], rtol=1e-5)
@@ -356,7 +356,7 @@ def faded(level):
 def test_growth_is_continuous_over_stages():
     tx = optax.sgd(0.0)
     model = progressive([faded(level) for level in range(3)], [mlp((), ())] * 3, LATENT, tx, tx, fade_steps=4)
-    state, keys, seen = genjax.init(model, KEY, batch()), jax.random.split(KEY, 2), []
+    state, keys, seen = jax.jit(genjax.init, static_argnums=0)(model, KEY, batch()), jax.random.split(KEY, 2), []
     for number in range(3):
         state = genjax.next_stage(model, state, number)
         step = jax.jit(genjax.make_step(model, number, ema_decay=0.0))

@@ -81,7 +81,7 @@ def test_sides_that_do_not_fit_are_refused():
 def test_closeness_by_loops():
     trunk, x = mlp((), (4,)), draw(5, 3)
     net = minibatch_discrimination(trunk, kernels=2, dims=3)
-    params = net.init(KEY, x)
+    params = jax.jit(net.init)(KEY, x)
     h = np.asarray(trunk.apply(params["trunk"], x))
     m = (h @ params["head"]["Closeness_0"]["Dense_0"]["kernel"]).reshape(5, 2, 3)
     o = [[sum(np.exp(-np.abs(m[i, b] - m[j, b]).sum()) for j in range(5) if j != i) for b in range(2)] for i in range(5)]
@@ -93,7 +93,7 @@ def test_closeness_by_loops():
 
 def test_maxout_by_hand():
     net, x = maxout((3,), 2), draw(4, 5)
-    params = net.init(KEY, x)
+    params = jax.jit(net.init)(KEY, x)
     pieces = np.asarray(x @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"]).reshape(4, 3, 2)
     np.testing.assert_allclose(net.apply(params, x), (pieces.max(-1) @ params["Dense_1"]["kernel"])[:, 0], rtol=1e-5)
 
@@ -119,18 +119,19 @@ def test_demodulated_features_of_white_noise_have_variance_one():
 def test_noise_comes_from_the_key_and_only_by_its_strength():
     synthesis = stylegan2((4,), (4, 4, 1), style=5).synthesis
     w, keys = draw(2, 5), jax.random.split(KEY, 2)
-    params = synthesis.init(KEY, w)
+    params = jax.jit(synthesis.init)(KEY, w)
     assert params["_Layer_0"]["noise"] == 0
-    np.testing.assert_array_equal(synthesis.apply(params, w, keys), synthesis.apply(params, w))
+    apply = jax.jit(synthesis.apply)
+    np.testing.assert_allclose(apply(params, w, keys), apply(params, w), rtol=1e-6)
     params["_Layer_0"]["noise"] = jnp.ones(())
-    noisy = synthesis.apply(params, w, keys)
-    assert (noisy != synthesis.apply(params, w, jax.random.split(jax.random.key(1), 2))).any()
-    np.testing.assert_allclose(synthesis.apply(params, w[1:], keys[1:]), noisy[1:], rtol=1e-5)
+    noisy = apply(params, w, keys)
+    assert (noisy != apply(params, w, jax.random.split(jax.random.key(1), 2))).any()
+    np.testing.assert_allclose(apply(params, w[1:], keys[1:]), noisy[1:], rtol=1e-5)
 
 
 def test_the_mapping_forgets_the_length_of_z():
     mapping, z = stylegan2((4,), (4, 4, 1), style=5).mapping, draw(3, 6)
-    params = mapping.init(KEY, z)
+    params = jax.jit(mapping.init)(KEY, z)
     np.testing.assert_allclose(mapping.apply(params, 10 * z), mapping.apply(params, z), rtol=1e-4, atol=1e-6)
     assert mapping.apply(params, z).std() > 0.1  # a hundredth of the rate, not of the size
 
@@ -207,7 +208,7 @@ def test_the_filtered_nonlinearity_moves_with_half_a_sample():
 def test_stylegan3_moves_its_picture(by):
     """Its input moved by `by` pixels moves the picture by as much: far nearer to that than to staying where it was."""
     synthesis, w = stylegan3((6, 6, 8, 8), (32, 1), style=5).synthesis, draw(2, 5)
-    params = synthesis.init(KEY, w)
+    params = jax.jit(synthesis.init)(KEY, w)
     apply = jax.jit(lambda shift: synthesis.apply(params, w, None, jnp.full((2, 1), shift)))
     still, moved = np.asarray(apply(0.0))[..., 0], np.asarray(apply(by))[..., 0]
     if by == 2.0:
@@ -226,19 +227,19 @@ def test_stylegan3_moves_its_picture(by):
 def test_a_level_begins_as_the_one_below():
     out, z, x = (8, 8, 2), draw(4, 5), draw(4, 8, 8, 2)
     made, seen = growing_generator((4, 6, 8), out), growing_critic((4, 6, 8), spread=2)
-    makes = made[0].init(KEY, z, jnp.ones(4))
-    sees = seen[0].init(KEY, x, jnp.ones(4))
+    makes = jax.jit(made[0].init)(KEY, z, jnp.ones(4))
+    sees = jax.jit(seen[0].init)(KEY, x, jnp.ones(4))
     zero, one = jnp.zeros(4), jnp.ones(4)
+    make = [lambda blend, apply=jax.jit(net.apply): np.asarray(apply(makes, z, blend)) for net in made]
+    see = [lambda x, blend, apply=jax.jit(net.apply): np.asarray(apply(sees, x, blend)) for net in seen]
     for level in (1, 2):
-        np.testing.assert_array_equal(made[level].apply(makes, z, zero), made[level - 1].apply(makes, z, one))
-        np.testing.assert_array_equal(seen[level].apply(sees, x, zero), seen[level - 1].apply(sees, x, one))
-        halfway = made[level].apply(makes, z, 0.5 * one)
-        np.testing.assert_allclose(
-            2 * halfway, made[level].apply(makes, z, zero) + made[level].apply(makes, z, one), rtol=1e-4, atol=1e-5
-        )
-    coarse = made[0].apply(makes, z, one)
+        np.testing.assert_allclose(make[level](zero), make[level - 1](one), rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(see[level](x, zero), see[level - 1](x, one), rtol=1e-5)
+        both = make[level](zero) + make[level](one)
+        np.testing.assert_allclose(2 * make[level](0.5 * one), both, rtol=1e-4, atol=1e-5)
+    coarse = make[0](one)
     np.testing.assert_array_equal(coarse, repeat(coarse[:, ::4, ::4], 4))
-    np.testing.assert_allclose(seen[0].apply(sees, x, one), seen[0].apply(sees, repeat(pool(pool(x)), 4), one), rtol=1e-4)
+    np.testing.assert_allclose(see[0](x, one), see[0](repeat(pool(pool(x)), 4), one), rtol=1e-4)
 
 
 def test_pool_and_repeat():

@@ -239,7 +239,7 @@ def test_games_at_known_logits():
 def test_gradient_penalty_of_a_linear_critic_is_its_squared_norm(option):
     def loss(**options):
         game = adversarial(implicit(small((4, 4, 1)), LATENT), mlp((), ()), optax.sgd(1.0), optax.sgd(1.0), **options)
-        params = game.init(KEY, batch())
+        params = jax.jit(game.init)(KEY, batch())
         return game.stages[0][0].loss(params, KEY, batch()).value, params["critic"]["Dense_0"]["kernel"]
 
     (plain, kernel), (penalized, _) = loss(), loss(**{option: 3.0})
@@ -253,7 +253,7 @@ def test_the_encoder_gets_no_adversarial_gradient():
 
 def test_critic_shape_is_checked():
     wrong = adversarial(implicit(small((4, 4, 1)), LATENT), small((1,)), optax.sgd(1.0), optax.sgd(1.0))
-    params = wrong.init(KEY, batch())
+    params = jax.jit(wrong.init)(KEY, batch())
     with pytest.raises(ValueError, match=r"one logit an example, \(B,\); this one gives \(8, 1\)"):
         wrong.stages[0][0].loss(params, KEY, batch())
 
@@ -328,7 +328,7 @@ def test_accumulated_gradients_equal_one_large_batch():
     half_batches = [as_batch(jnp.array([[1.0], [2.0]])), as_batch(jnp.array([[3.0], [6.0]]))]
     together = as_batch(jnp.concatenate([b["x"] for b in half_batches]))
     accumulated = quadratic(optax.MultiSteps(optax.sgd(0.1), every_k_schedule=2).gradient_transformation())
-    state = genjax.init(accumulated, KEY, together)
+    state = jax.jit(genjax.init, static_argnums=0)(accumulated, KEY, together)
     for b in half_batches:
         state, _ = genjax.make_step(accumulated)(state, b)
     plain, _ = genjax.make_step(quadratic(optax.sgd(0.1)))(genjax.init(quadratic(optax.sgd(0.1)), KEY, together), together)
@@ -363,7 +363,7 @@ def test_streams_differ_by_name_and_agree_with_themselves():
 
 def test_half_computes_in_bfloat16_on_float32_masters():
     net, x = mlp((16,), (3,)), jax.random.normal(KEY, (5, 4))
-    params = net.init(KEY, x)
+    params = jax.jit(net.init)(KEY, x)
     out, wanted = half(net).apply(params, x), net.apply(params, x)
     assert out.dtype == jnp.float32
     np.testing.assert_allclose(out, wanted, atol=3e-2)

@@ -104,7 +104,7 @@ SPACES = [(28, 20), (7,), (5, 4, 3)]
 
 def made(net, *inputs):
     """(params, output)."""
-    params = net.init(jax.random.key(0), *inputs)
+    params = jax.jit(net.init)(jax.random.key(0), *inputs)
     return params, jax.jit(net.apply)(params, *inputs)
 
 
@@ -129,7 +129,7 @@ def test_unet_starts_at_zero_and_hears_time_conditions_and_images():
     x, t, y, image = draw(2, 5, 3, 1), jnp.array([0.1, 0.9]), draw(2, 3), draw(2, 5, 3, 2)
     net = unet((4, 8), (5, 3, 2))
     inputs = (x, t, None, y, image)
-    params = net.init(jax.random.key(0), *inputs)
+    params = jax.jit(net.init)(jax.random.key(0), *inputs)
     apply = jax.jit(net.apply)
     np.testing.assert_array_equal(apply(params, *inputs), jnp.zeros((2, 5, 3, 2)))
     params = shaken(params)

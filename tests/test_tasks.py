@@ -128,7 +128,7 @@ def test_the_score_falls_back_on_the_bound_with_its_samples():
 def test_every_verb_runs_compiled_on_a_conditional_vae():
     model = vae(mlp([16], (2, 2, 2)), mlp([16], (4, 4, 1)), (2, 2, 1), optax.adam(1e-3), classes=3)
     a, b = (as_batch(jnp.full((2, 4, 4, 1), value), jnp.array([0, 2])) for value in (0.0, 1.0))
-    params = model.init(KEY, a)
+    params = jax.jit(model.init)(KEY, a)
 
     @jax.jit
     def everything(params, key, a, b):

@@ -130,10 +130,10 @@ DIGITS = {
 }
 
 
-two_parts = ("adversarial(vae)", "latent(vae, diffusion)")  # the others have these inside
+inside = ("adversarial(implicit)", "adversarial(vae)", "latent(vae, diffusion)")  # of the last one
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in two_parts else ()) for n in DIGITS])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in inside else ()) for n in DIGITS])
 def test_hybrids_learn_digits(name):
     """Samples are nearer to the mean and spread of real digits than the untrained model's, and not all the same."""
     build, steps = DIGITS[name]

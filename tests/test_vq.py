@@ -75,7 +75,7 @@ def test_fsq_codes_and_numbers_are_one_to_one(levels):
 def test_each_residual_part_quantizes_what_is_left():
     z = jax.random.normal(jax.random.key(0), (256, 3))
     quantizer = residual([codebook(8, DECAY)] * 3)
-    params = quantizer.init(jax.random.key(1), z)
+    params = jax.jit(quantizer.init)(jax.random.key(1), z)
     codes = quantizer.encode(params, z)
     assert codes.shape == (256, 3)
     parts = [vectors(params[str(k)])[codes[:, k]] for k in range(3)]
@@ -92,8 +92,8 @@ def small(quantizer, latent=(4, 2), tx=None):
 def test_gradient_passes_straight_through():
     model = small(codebook(4, DECAY))
     batch = as_batch(jax.random.normal(jax.random.key(0), (8, 4, 4, 1)))
-    params = model.init(jax.random.key(1), batch)
-    slope = jax.grad(lambda p: model.stages[0][0].loss(p, jax.random.key(2), batch).value)(params)
+    params = jax.jit(model.init)(jax.random.key(1), batch)
+    slope = jax.jit(jax.grad(lambda p: model.stages[0][0].loss(p, jax.random.key(2), batch).value))(params)
     assert optax.tree.norm(slope["encoder"]) > 0 and optax.tree.norm(slope["codebook"]) == 0
 
 

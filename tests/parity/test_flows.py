@@ -139,10 +139,11 @@ def give(theirs, ours):
             layer.bias.copy_(tensor(bias))
 
 
-def through_gain(layers, gain):
-    """The gain of the outputs, (D, parts), as part of the last layer."""
-    (*first, (kernel, bias)), gain = layers, np.asarray(gain).ravel()
-    return [*first, [kernel * gain, bias * gain]]
+def through_gain(params):
+    """Layers of one of our MADEs, the gain and the shift of its outputs, (D, parts), as part of the last."""
+    *first, (kernel, bias) = masked_layers(params)
+    gain, shift = (np.asarray(params[part]).ravel() for part in ("gain", "shift"))
+    return [*first, [kernel * gain, bias * gain + shift]]
 
 
 def test_spline_maf_is_that_of_nflows():
@@ -160,7 +161,7 @@ def test_spline_maf_is_that_of_nflows():
             dims, WIDTH, num_bins=BINS, tails="linear", tail_bound=BOUND, num_blocks=1, use_residual_blocks=False,
             min_bin_width=SMALLEST, min_bin_height=SMALLEST, min_derivative=SMALLEST,
         ).double()  # fmt: skip
-        *hidden, (kernel, bias) = through_gain(masked_layers(layer), layer["gain"])
+        *hidden, (kernel, bias) = through_gain(layer)
         slopes = np.where(np.arange(3 * BINS - 1) < 2 * BINS, 0, ONE)
         made_of_theirs = causal.autoregressive_net
         blocks = [made_of_theirs.initial_layer, *(block.linear for block in made_of_theirs.blocks), made_of_theirs.final_layer]
@@ -182,7 +183,7 @@ def test_affine_maf_has_the_density_and_the_samples_of_zukos():
     theirs = zuko.flows.MAF(dims, transforms=layers, hidden_features=(WIDTH, WIDTH), univariate=univariate).double()
     for number, layer in enumerate(theirs.transform.transforms):
         ours = params["flow"][str(3 * number + 1)]
-        give(list(layer.hyper)[::2], in_their_order(through_gain(masked_layers(ours), ours["gain"]), dims, number % 2 == 1))
+        give(list(layer.hyper)[::2], in_their_order(through_gain(ours), dims, number % 2 == 1))
     with torch.no_grad():
         expected, transform = theirs().log_prob(tensor(x)), theirs().transform
         z, back = transform(tensor(x)).numpy(), transform.inv(tensor(x)).numpy()
