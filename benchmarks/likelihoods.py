@@ -30,11 +30,11 @@ from genjax.families.flow import flow, maf
 from genjax.heads import bernoulli
 from genjax.metrics.likelihood import likelihood
 from genjax.model import Model, stream
-from genjax.nets import made
+from genjax.nets import gpt, made, pixelcnn
 from genjax.splines import affine
 
 SHAPE, ALPHA, LOOKS, CHUNK = (28, 28, 1), 1e-6, 8, 20
-RAISED = "pytorch-generative, README: 85 epochs on a GPU"
+RAISED = "pytorch-generative, README: {} epochs on a GPU"
 
 
 class Job(NamedTuple):
@@ -54,6 +54,15 @@ def by_made(tx: optax.GradientTransformation) -> Model:
     return autoregressive(made((2000,), direct=True), SHAPE, bernoulli(), tx)
 
 
+def by_pixelcnn(tx: optax.GradientTransformation) -> Model:
+    return autoregressive(pixelcnn(1, width=16, depth=8), SHAPE, bernoulli(), tx)
+
+
+def by_transformer(tx: optax.GradientTransformation) -> Model:
+    net = gpt(2, 1, prod(SHAPE), width=64, depth=8, heads=2, rotary=False)
+    return autoregressive(net, SHAPE, bernoulli(), tx)
+
+
 def by_maf(tx: optax.GradientTransformation) -> Model:
     return flow(maf(lambda parts: made((1024,), parts), 5, affine()), (prod(SHAPE),), tx)
 
@@ -65,7 +74,9 @@ def logits(key: jax.Array, x: jax.Array) -> jax.Array:
 
 
 JOBS = {
-    "made": Job("MADE, one hidden layer of 2000", by_made, binarize(256), 1e-3, 100, 16_000, 84.87, RAISED),
+    "made": Job("MADE, one hidden layer of 2000", by_made, binarize(256), 1e-3, 100, 16_000, 84.87, RAISED.format(85)),
+    "pixelcnn": Job("Gated PixelCNN, 8 layers of 16", by_pixelcnn, binarize(256), 4e-3, 16, 3000, 81.45, RAISED.format(457)),
+    "imagegpt": Job("ImageGPT, 8 blocks of 64", by_transformer, binarize(256), 3e-3, 16, 1500, 79.17, RAISED.format(457)),
     "maf": Job("MAF(5), hidden layers of 1024", by_maf, logits, 5e-4, 100, 4000, 1272.70,
                "kamenbliznashki/normalizing_flows, README: 50 epochs; the paper's 1300.5"),
 }  # fmt: skip

@@ -13,6 +13,7 @@ from genjax.nets import mlp, timed_mlp
 from genjax.schedules import cosine
 
 data = "digits"
+parents = ("diffusion", "gan")
 
 
 def recipe(

@@ -17,6 +17,7 @@ from genjax.nets.time import time_features
 from genjax.schedules import cosine, karras_grid, lognormal_times
 
 data = "digits"
+parents = ("diffusion",)
 
 
 def recipe(

@@ -20,6 +20,7 @@ from genjax.hybrids.refined import refined
 from genjax.nets import gpt, mlp, timed_mlp
 
 data = "digits"
+parents = ("vae", "gan", "flow", "diffusion")
 
 
 def recipe(

@@ -15,6 +15,7 @@ from genjax.hybrids.latent import latent
 from genjax.nets import mlp, timed_mlp
 
 data = "digits"
+parents = ("vae", "diffusion")
 
 
 def recipe(

@@ -14,6 +14,7 @@ from genjax.hybrids.refined import refined
 from genjax.nets import mlp, timed_mlp
 
 data = "digits"
+parents = ("gan", "diffusion")
 
 
 def recipe(

@@ -13,6 +13,7 @@ from genjax.hybrids.adversarial import adversarial, reconstructions
 from genjax.nets import mlp
 
 data = "digits"
+parents = ("vae", "gan")
 
 
 def recipe(

@@ -15,6 +15,7 @@ from genjax.nets import gpt, mlp
 from genjax.quantizers import codebook
 
 data = "digits"
+parents = ("vae", "pixelcnn")
 
 
 def recipe(

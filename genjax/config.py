@@ -121,6 +121,7 @@ class Source(NamedTuple):
     recipe: Callable[..., Recipe]  # (spec, **knobs)
     data: str  # its data set
     about: str  # its docstring
+    parents: tuple[str, ...] = ()  # of a hybrid: the models that it is made of
 
 
 # ---- errors in one line ----------------------------------------------------------------------------------------------
@@ -213,7 +214,7 @@ def load_recipe(path: Path) -> Source:
         raise ValueError(f"{path} line {error.lineno} is no Python: {error.msg}") from error
     if not callable(getattr(module, "recipe", None)) or not isinstance(getattr(module, "data", None), str):
         raise ValueError(f'{path} is no recipe: it needs `data = "NAME"` and a function `recipe(spec, ...)`')
-    return Source(place, module.recipe, module.data, inspect.getdoc(module) or "")
+    return Source(place, module.recipe, module.data, inspect.getdoc(module) or "", getattr(module, "parents", ()))
 
 
 def knob_class(source: Source) -> type:

@@ -315,11 +315,10 @@ COVERS = {  # public constructor -> its rows
 }
 
 PUBLIC = sorted({*COVERS.values(), "memory"})  # one row for each constructor
-# Compiling takes nearly all the time of the tests. Quick ones are of the public rows and of a few nested ones; for several
+# Compiling takes nearly all the time of the tests. Quick ones are of the public rows and of two nested ones; for several
 # devices or seeds of a few rows that each have another reason to depend on them: rows in memory, means over a batch,
 # penalties, running means, several stages. `make slow` runs the rest.
-QUICK = (*PUBLIC, "implicit conditional, adversarial", "latent(adversarial(vae), diffusion)", "latent(vq, autoregressive)",
-         "conditioned(adversarial(implicit))", "adversarial(autoencoder) on pairs")  # fmt: skip
+QUICK = (*PUBLIC, "latent(adversarial(vae), diffusion)", "adversarial(autoencoder) on pairs")
 FEW = ("styled, adversarial", "latent(vae, diffusion)", "vq", "memory", "reaching(implicit)")  # fmt: skip
 
 

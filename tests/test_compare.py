@@ -18,10 +18,10 @@ from genjax.checkpoint import Checkpoints
 from genjax.compare.__main__ import main
 from genjax.compare.__main__ import plan as planning
 from genjax.compare.course import longest, moments, train
-from genjax.compare.match import nearest, parameters, same_parameters, within
-from genjax.compare.plan import Options, asked, built, entries, entry, recipe_of, stored
+from genjax.compare.match import branches, nearest, parameters, same_parameters, within
+from genjax.compare.plan import Options, asked, built, entries, entry, named, recipe_of, stored, with_parents
 from genjax.compare.seeds import Stack, parameters_of
-from genjax.config import ROOT, parse
+from genjax.config import ROOT, load_recipe, parse
 from genjax.data import load
 from genjax.job import plan
 from genjax.model import stream
@@ -200,6 +200,30 @@ def test_bad_input_is_refused_in_one_line(line, said, capsys, tmp_path, monkeypa
         main([*line.split(), "--out", str(tmp_path / "out")])
     told = capsys.readouterr().err
     assert end.value.code == 2 and told.count("\n") == 1 and said in told
+
+
+HYBRIDS = [p.stem for p in sorted((ROOT / "configs").glob("*.py")) if load_recipe(p).parents]
+
+
+def test_the_parents_of_a_hybrid_are_models():
+    assert len(HYBRIDS) > 5
+    for name in HYBRIDS:
+        assert set(load_recipe(ROOT / "configs" / f"{name}.py").parents) <= set(named()), name
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "vae_gan_digits" else pytest.mark.slow) for n in HYBRIDS])
+def test_the_parents_of_a_hybrid_are_recipes_that_fit_its_data(name):
+    name, _, data = name.rpartition("_")
+    options = with_parents(Options(data=data, hybrid=name))
+    assert options.match == "time" and options.models.split(",")[0] == name
+    found = entries(options, load(data))
+    first = next(iter(found))
+    assert sum(branches(first, load(data)).values()) == parameters(first, load(data))
+
+
+def test_a_recipe_without_parents_is_no_hybrid():
+    with pytest.raises(ValueError, match="--hybrid vae: its recipe names no parents"):
+        with_parents(Options(hybrid="vae"))
 
 
 def test_names_find_recipes(toy):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import page_check
-from genjax.compare import page, plots, svg, tables, words
+from genjax.compare import page, plots, svg, tables, words, worth
 
 NAMES = ("first_toy", 'se"cond|_toy', "<b>third</b>_toy", "fourth & _toy_")
 VOID = {"meta", "link", "img", "br", "hr", "wbr", "input"}
@@ -118,6 +118,30 @@ def column(rows, title) -> dict:
         elif place is not None:
             found[row[0]] = row[place]
     return found
+
+
+def test_a_hybrid_stands_beside_its_parents(pictures):
+    result = made(("both", "left", "right"))
+    frechet = [model["metrics"]["frechet"] for model in result["models"]]
+    result["hybrid"] = {"name": "both", "parents": ["left", "right"], "branches": {"coder": 1000, "prior": 234}}
+    html, text = read(result, pictures), (pictures / "comparison.md").read_text()
+    rows = {row[0]: row for row in html.rows}
+    for number, parent in ((1, "left"), (2, "right")):
+        cell = rows[f"both - {parent}"][1]
+        assert cell.startswith(f"{fmean(frechet[0]) - fmean(frechet[number]):.2f}"[:3]) and cell.endswith("better")
+    assert f"{np.hypot(stdev(frechet[0]), stdev(frechet[1])):.2f}" in rows["both - left"][1]
+    assert "3 of 3 against 0 of 3" not in html.text and "coder 1,000, prior 234" in html.text
+    assert worth.TITLE in text and "both - right" in text
+    assert worth.TITLE not in tables.markdown(made())
+
+
+@pytest.mark.parametrize(("gap", "lower", "word"), [(-2.0, True, "better"), (2.0, True, "worse"), (2.0, False, "better"),
+                                                    (1.0, True, "seeds cannot tell")])  # fmt: skip
+def test_a_difference_within_the_spread_says_nothing(gap, lower, word):
+    a, b = (tables.Summary(mean, 1.0, 3, 3) for mean in (gap, 0.0))
+    assert worth.difference(a, b, lower).note == word
+    alone = worth.difference(a._replace(sd=float("nan")), b, lower)
+    assert alone.note == "seeds cannot tell" and not alone.best
 
 
 def test_the_page_is_valid_and_needs_nothing_else(pictures):

@@ -1,6 +1,7 @@
 """Compare models on the same data, matched and measured the same way, each with several seeds.
 
     python -m genjax.compare --data digits --models vae,gan,diffusion --match time --minutes 8 --seeds 5 --out runs/compared
+    python -m genjax.compare --hybrid vae_gan --minutes 6 --seeds 5        a hybrid beside its parents, which get the same time
     python -m genjax.compare --help
 
 Writes OUT/comparison.json, .md and .html. What is done is kept: after a kill the same command goes on from the last moment of
@@ -14,14 +15,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from genjax.compare.plan import Entry, Options, asked, entries, opened, store, stored
+from genjax.compare.plan import Entry, Options, asked, entries, opened, store, stored, with_parents
 from genjax.config import one_line, parse_into
 from genjax.data import Dataset, load
 
 
 def main(arguments: list[str]) -> int:
     with one_line(debug="--debug" in arguments):
-        options = parse_into({"compare": Options}, arguments, "python -m genjax.compare", __doc__)["compare"]
+        options = with_parents(parse_into({"compare": Options}, arguments, "python -m genjax.compare", __doc__)["compare"])
         data = load(options.data, options.data_dir or None)
         found = entries(options, data)
         with opened(options) as folder:
@@ -43,7 +44,7 @@ def compare(options: Options, data: Dataset, found: list[Entry], folder: Path, c
     space = space(options, data)
     target, planned = stored(folder, asked(options, found), found, data) or plan(options, data, found, folder)
     said = [one_model(options, data, entry, folder, space) for entry in planned]
-    result = record(options, data, space, target, said, folder) | {"command": command}
+    result = record(options, data, space, target, said, folder) | hybrid(options, planned, data) | {"command": command}
     write_atomically(folder / "comparison.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
     print(markdown(result), *map(str, write(result, folder)), sep="\n")
     return result
@@ -86,6 +87,17 @@ def one_model(options: Options, data: Dataset, entry: Entry, folder: Path, space
     result = {"commit": commit(), "judged": judged(entry, found, said, data, picture), "said": said}
     write_atomically(kept, json.dumps(result, indent=1) + "\n")
     return result
+
+
+def hybrid(options: Options, planned: list[Entry], data: Dataset) -> dict[str, Any]:
+    """What a comparison of a hybrid says of it besides."""
+    from genjax.compare.match import branches
+
+    if not options.hybrid:
+        return {}
+    first, *parents = planned
+    told = {"name": first.name, "parents": [one.name for one in parents], "branches": branches(first, data)}
+    return {"hybrid": told}
 
 
 def record(

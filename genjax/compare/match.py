@@ -29,6 +29,13 @@ def parameters(entry: Entry, data: Dataset, **knobs: Any) -> int:
     return count(abstract_state(recipe, stored_example(data.splits["train"])).params)
 
 
+def branches(entry: Entry, data: Dataset) -> dict[str, int]:
+    """{branch: numbers in it}"""
+    recipe = entry.source.recipe(data.spec, **entry.knobs)
+    params = abstract_state(recipe, stored_example(data.splits["train"])).params
+    return {name: count(branch) for name, branch in params.items()}
+
+
 def changed(entry: Entry, data: Dataset, **knobs: Any) -> Entry:
     """The same model with other knobs."""
     return built(entry.name, entry.source, entry.knobs | knobs, data, chunk=entry.chunk, at_once=entry.at_once, rate=entry.rate)

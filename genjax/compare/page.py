@@ -15,6 +15,7 @@ from genjax.checkpoint import write_atomically
 from genjax.compare import svg, tables, words
 from genjax.compare.plots import DARK, LIGHT, overview
 from genjax.compare.tables import Cell, Table
+from genjax.compare.worth import borrowed, worth
 from genjax.config import one_line
 from genjax.folder import read_json
 
@@ -98,6 +99,7 @@ def html(result: dict, folder: Path) -> str:
     shown = {each.title: section(each.title, quiet(READ[each.title]) + grid(each)) for each in tables.tables(result)}
     parts = [
         f"<h1>{escape(title(result))}</h1><p>{escape(words.how(result))}</p>{quiet(f'Values: {words.rule(result)}')}",
+        hybrid(result),
         shown.get("Quality", ""),
         shown.get("Diversity", ""),
         section("Samples", samples(result, folder)),
@@ -108,6 +110,13 @@ def html(result: dict, folder: Path) -> str:
         section("The models", f'<div class="models">{"".join(map(about, result["models"]))}</div>'),
     ]
     return f"{head(result)}<body><main>{''.join(parts)}</main></body></html>\n"
+
+
+def hybrid(result: dict) -> str:
+    """What a hybrid is worth; nothing where the comparison is of none."""
+    table = worth(result)
+    said = "Hybrid less parent, or hybrid over parent; better and worse where the seeds can tell."
+    return section(table.title, quiet(f"{said} {borrowed(result)}") + grid(table)) if table else ""
 
 
 def head(result: dict) -> str:

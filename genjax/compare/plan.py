@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -31,6 +31,8 @@ class Options:
       data_dir: folder of the data files; the variable GENJAX_DATA where not given.
       models: with commas between: NAME for configs/NAME_DATA.py, or another configs/NAME_*.py where that does not exist; or the
         path of a recipe.
+      hybrid: NAME of a recipe with `parents`: compares it with them instead of --models, and tells what it is worth; matched by
+        time unless by params.
       match: params gives all the same number of parameters (knob `width`) and of training examples; time the same share of
         --minutes; none leaves the recipes as they are.
       minutes: of training, all models and seeds together; with --match time.
@@ -46,6 +48,7 @@ class Options:
     data: str = "digits"
     data_dir: str = ""
     models: str = "vae,gan,diffusion,vae_gan,latent_diffusion"
+    hybrid: str = ""
     match: Literal["params", "time", "none"] = "none"
     minutes: Positive = 8.0
     seeds: int = 5
@@ -70,6 +73,17 @@ class Entry(NamedTuple):
     @property
     def total(self) -> int:
         return sum(self.recipe.steps)
+
+
+def with_parents(options: Options) -> Options:
+    """The options with the hybrid and its parents for models, and an equal budget."""
+    if not options.hybrid:
+        return options
+    parents = load_recipe(recipe_of(options.hybrid, options.data)).parents
+    if not parents:
+        raise ValueError(f'--hybrid {options.hybrid}: its recipe names no parents; `parents = ("vae", "gan")` there would')
+    models, match = ",".join([options.hybrid, *parents]), "time" if options.match == "none" else options.match
+    return replace(options, models=models, match=match)
 
 
 # ---- recipes by name -------------------------------------------------------------------------------------------------
@@ -152,7 +166,7 @@ def opened(options: Options) -> Iterator[Path]:
 
 def asked(options: Options, found: list[Entry]) -> dict[str, Any]:
     """What a comparison is, to tell it from another; a changed recipe is told of by `stored`."""
-    fields = {k: v for k, v in vars(options).items() if k not in ("data_dir", "out", "debug", "models", "minutes")}
+    fields = {k: v for k, v in vars(options).items() if k not in ("data_dir", "out", "debug", "models", "hybrid", "minutes")}
     fields["minutes"] = options.minutes if options.match == "time" else None
     return fields | {"models": [one.name for one in found]}
 

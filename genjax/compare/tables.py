@@ -265,8 +265,12 @@ def _sizes(result: dict, key: str, metrics: Sequence[str]) -> str:
 
 def markdown(result: dict) -> str:
     """The tables for a README, each cell safe in a Markdown table; ends with a newline."""
-    parts = [f"{plain(how(result))} Values: {rule(result)}"]
-    for each in tables(result):
+    from genjax.compare.worth import borrowed, worth
+
+    parts, besides = [f"{plain(how(result))} Values: {rule(result)}"], worth(result)
+    if besides:
+        parts.append(plain(f"{besides.title}: a difference is hybrid less parent. {borrowed(result)}"))
+    for each in [*([besides] if besides else []), *tables(result)]:
         lines = [("model", *each.heads), ("---", *("---:" for _ in each.heads))]
         lines += [(plain(name), *map(_bold, cells)) for name, cells in each.rows]
         lines += [(f"*{plain(name)}*", *map(_bold, cells)) for name, cells in each.references]
