@@ -29,7 +29,7 @@ def our_unet(tx: optax.GradientTransformation) -> Model:
 
 
 def our_dit(tx: optax.GradientTransformation) -> Model:
-    return diffusion(dit(IMAGE, patch=PATCH, width=DIT_WIDTH, depth=DIT_DEPTH, heads=DIT_HEADS), IMAGE, tx)
+    return diffusion(dit(IMAGE, patch=PATCH, width=DIT_WIDTH, depth=DIT_DEPTH, heads=DIT_HEADS, unroll=DIT_DEPTH), IMAGE, tx)
 
 
 def torch_velocity(denoise: Callable, data: Any, channels_last: bool) -> Callable:

@@ -15,7 +15,6 @@ import json
 import time
 from collections.abc import Callable
 from math import prod
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -23,7 +22,7 @@ import jax.numpy as jnp
 import optax
 
 import genjax
-from benchmarks.record import ROOT, record, row
+from benchmarks.record import kept, record, row
 from genjax.data import Split, binarize, dequantize, feed, load, row_block
 from genjax.families.autoregressive import autoregressive
 from genjax.families.flow import flow, maf
@@ -128,13 +127,6 @@ def measured(name: str, seed: int, steps: int) -> dict:
     return row(f"{job.what}, MNIST", "test NLL", [found.nats], **asked, **about)
 
 
-def kept(path: Path, lines: list[dict]) -> list[dict]:
-    """The rows of earlier runs, those of the same recipes replaced."""
-    earlier = json.loads(path.read_text())["rows"] if path.exists() else []
-    again = {line["recipe"] for line in lines}
-    return [line for line in earlier if line["recipe"] not in again] + lines
-
-
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -146,12 +138,11 @@ def main() -> None:
     for name in args.jobs:
         line = measured(name, args.seed, args.steps)
         if not args.dry:
-            path = ROOT / "results" / "likelihoods.json"
             record(
                 "likelihoods",
                 "Exact likelihoods of MNIST in a stated time",
                 "python -m benchmarks.likelihoods JOB",
-                kept(path, [line]),
+                kept("likelihoods", [line]),
             )
 
 

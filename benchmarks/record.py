@@ -13,6 +13,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def kept(name: str, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of results/NAME.json with these in the place of those of the same recipes."""
+    path = ROOT / "results" / f"{name}.json"
+    earlier = json.loads(path.read_text())["rows"] if path.exists() else []
+    again = {line["recipe"] for line in lines}
+    return [line for line in earlier if line["recipe"] not in again] + lines
+
+
 def row(
     recipe: str,
     metric: str,

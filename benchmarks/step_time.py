@@ -66,7 +66,7 @@ def cases(widths: tuple[int, int] = (32, 64)) -> list[Case]:
     dense = vae(mlp((512, 512), (2 * LATENT,)), mlp((512, 512), SHAPE), (LATENT,), tx)
     conv = vae(conv_encoder(widths, (2 * LATENT,)), conv_decoder(widths, SHAPE), (LATENT,), tx)
     masked = autoregressive(made((HIDDEN,)), SHAPE, bernoulli(), tx)
-    net = gpt(LEVELS, LEVELS, PLACES, width=WIDTH, depth=DEPTH, heads=HEADS)
+    net = gpt(LEVELS, LEVELS, PLACES, width=WIDTH, depth=DEPTH, heads=HEADS, unroll=DEPTH)
     causal = autoregressive(net, (PLACES,), categorical(LEVELS, grid=False), tx)
     return [
         Case("VAE, MLP 784-512-512-32", dense, pixels(), partial(torch_vae, torch_mlp), 1.0),

@@ -1,5 +1,6 @@
 """Autoregressive models: blind to what comes later, probabilities that sum to one, samples that follow them, cached or not."""
 
+from functools import partial
 from itertools import product
 
 import jax
@@ -13,7 +14,7 @@ from genjax.families.autoregressive import autoregressive
 from genjax.heads import bernoulli, categorical, likeliest, logistics, normals
 from genjax.model import as_batch
 from genjax.nets import gpt, made, pixelcnn
-from genjax.nets.transformer import attention
+from genjax.nets.transformer import BLOCK, attention
 
 TX = optax.adam(1e-3)
 SMALL = dict(width=8, depth=2, window=3, first=3)
@@ -97,11 +98,13 @@ def test_samples_follow_the_probabilities():
 
 
 def test_attention_is_that_of_jax():
-    """On a CPU, where it is written out; elsewhere it is that function."""
-    q, k, v = (jax.random.normal(jax.random.key(n), (2, 5, 3, 4)) for n in range(3))
-    for causal in (True, False):
-        expected = jax.nn.dot_product_attention(q, k, v, is_causal=causal)
-        np.testing.assert_allclose(attention(q, k, v, causal), expected, rtol=1e-5, atol=1e-6)
+    """On a CPU, where it is written out a block of queries at a time; elsewhere it is that function."""
+    for places in (5, 2 * BLOCK + 3):
+        q, k, v = np.random.default_rng(places).standard_normal((3, 2, places, 3, 4), np.float32)
+        for causal in (True, False):
+            expected = jax.jit(partial(jax.nn.dot_product_attention, is_causal=causal))(q, k, v)
+            got = jax.jit(attention, static_argnums=3)(q, k, v, causal)
+            np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_prefix_is_seen_by_all_places_and_by_the_walk():

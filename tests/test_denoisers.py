@@ -153,7 +153,7 @@ def test_every_block_of_a_dit_starts_as_the_identity():
 
 def test_a_dit_is_scanned_and_may_be_recomputed():
     x, t = draw(2, 4, 4, 1), jnp.array([0.1, 0.9])
-    plain, again = (dit((4, 4, 1), width=8, depth=2, heads=2, remat=remat) for remat in (False, True))
+    plain, again = (dit((4, 4, 1), width=8, depth=2, heads=2, remat=remat, unroll=n) for remat, n in ((False, 1), (True, 2)))
     params = shaken(plain.init(jax.random.key(0), x, t))
     assert {leaf.shape[0] for leaf in jax.tree.leaves(params["blocks"])} == {2}
     slope = lambda net: jax.jit(jax.grad(lambda params: jnp.sum(net.apply(params, x, t) ** 2)))(params)

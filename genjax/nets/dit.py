@@ -34,6 +34,7 @@ def dit(
     heads: int = 6,
     features: Callable[[jax.Array], jax.Array] = partial(time_features, size=256),
     remat: bool = False,
+    unroll: int = 1,
 ) -> Net:
     """Net (x, t, *conditions) -> (B, *out), at zero when it starts; its defaults are DiT-S/2.
 
@@ -43,6 +44,7 @@ def dit(
       width, depth, heads: of the blocks; the hidden layer of their MLPs is 4 times as wide.
       features: of the time.
       remat: recompute the blocks' insides in the backward pass, to save memory.
+      unroll: blocks written out in one turn of the scan; `depth` compiles longer and on a CPU steps faster.
       t: (B,) in [0, 1].
       conditions: each None, (B, C), an image of the sides of x, which is then seen beside x, or tokens (B, L, C), which join
         the sequence (3.2, in-context).
@@ -52,7 +54,7 @@ def dit(
         raise ValueError(f"width {width} must divide over {heads} heads, and over sines and cosines of {axes} axes")
     if any(side % patch for side in out[:-1]):
         raise ValueError(f"patches of side {patch} do not tile images of sides {tuple(out[:-1])}: choose another patch=")
-    return as_net(_DiT(tuple(out), patch, width, depth, heads, features, remat))
+    return as_net(_DiT(tuple(out), patch, width, depth, heads, features, remat, unroll))
 
 
 class _DiT(nn.Module):
@@ -63,6 +65,7 @@ class _DiT(nn.Module):
     heads: int
     features: Callable[[jax.Array], jax.Array]
     remat: bool
+    unroll: int
 
     @nn.compact
     def __call__(self, x: jax.Array, t: jax.Array, *given: jax.Array | None) -> jax.Array:
@@ -83,7 +86,7 @@ class _DiT(nn.Module):
     def _stack(self) -> nn.Module:
         block = nn.remat(_Block, prevent_cse=False) if self.remat else _Block
         axes = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": nn.broadcast}
-        return nn.scan(block, length=self.depth, **axes)(self.heads, name="blocks")
+        return nn.scan(block, length=self.depth, unroll=self.unroll, **axes)(self.heads, name="blocks")
 
 
 class _Block(nn.Module):

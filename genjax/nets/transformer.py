@@ -19,6 +19,8 @@ import jax.numpy as jnp
 
 from genjax.nets.base import Net, Walk, as_net
 
+BLOCK = 64  # queries
+
 
 def gpt(
     levels: int,
@@ -32,6 +34,7 @@ def gpt(
     norm: Callable[[], nn.Module] = nn.RMSNorm,
     bias: bool = False,
     remat: bool = False,
+    unroll: int = 1,
     prefix_levels: int = 0,
 ) -> Net:
     """Causal Net (tokens (B, *places), condition) -> (B, *places, parts), with a `walk` that keeps keys and values.
@@ -45,13 +48,14 @@ def gpt(
       norm: what normalizes; `partial(nn.LayerNorm, epsilon=1e-5)` with `bias=True` and `rotary=False` is GPT-2.
       bias: of the dense layers.
       remat: recompute the blocks' insides in the backward pass, to save memory.
+      unroll: blocks written out in one turn of the scan; `depth` compiles longer and on a CPU steps a sixth faster.
       prefix_levels: tokens of a prefix are 0 .. prefix_levels - 1; 0 for none.
     """
     if width % heads or (rotary and width // heads % 2):
         raise ValueError(
             f"width {width} must divide over {heads} heads" + (", each of even width for rotary" if rotary else "")
         )
-    module = _GPT(levels, parts, context, width, depth, heads, rotary, norm, bias, remat, prefix_levels)
+    module = _GPT(levels, parts, context, width, depth, heads, rotary, norm, bias, remat, unroll, prefix_levels)
     return as_net(module)._replace(walk=_walk(module))
 
 
@@ -66,6 +70,7 @@ class _GPT(nn.Module):
     norm: Callable[[], nn.Module]
     bias: bool
     remat: bool
+    unroll: int
     prefix_levels: int
 
     def setup(self) -> None:
@@ -83,6 +88,7 @@ class _GPT(nn.Module):
             in_axes=(0, nn.broadcast),
             out_axes=0,
             length=self.depth,
+            unroll=self.unroll,
         )
         self.blocks = stack(self.heads, self.rotary, self.norm, self.bias)
         self.last_norm = self.norm()
@@ -200,11 +206,16 @@ class Block(nn.Module):
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, causal: bool = True) -> jax.Array:
     """softmax(q k' / sqrt(C)) v, over the places up to each one's own or over all; q, k and v are (B, T, heads, C).
 
-    On a CPU heads come before places, where its matrix products are two to three times as fast.
+    On a CPU heads come before places, where its matrix products are two to three times as fast, and a few queries are
+    answered at a time: their scores stay in the cache, and of causal ones those that nobody sees are left out.
     """
 
     def on_cpu(q, k, v):
-        return _attend(*(part.swapaxes(1, 2) for part in (q, k, v)), 0 if causal else k.shape[1]).swapaxes(1, 2)
+        q, k, v = (part.swapaxes(1, 2) for part in (q, k, v))
+        ends = [min(at + BLOCK, k.shape[2]) if causal else k.shape[2] for at in range(0, q.shape[2], BLOCK)]
+        some = [_attend(q[:, :, at : at + BLOCK], k[:, :, :end], v[:, :, :end], at if causal else end)
+                for at, end in zip(range(0, q.shape[2], BLOCK), ends, strict=True)]  # fmt: skip
+        return jnp.concatenate(some, axis=2).swapaxes(1, 2)
 
     elsewhere = partial(jax.nn.dot_product_attention, is_causal=causal)
     return jax.lax.platform_dependent(q, k, v, cpu=on_cpu, default=elsewhere)
