@@ -20,6 +20,7 @@ from genjax.families.diffusion import diffusion
 from genjax.families.energy import energy, geometric, score_matching
 from genjax.families.flow import dequantized, flow
 from genjax.families.gan import hinge, implicit, relativistic, two_sided
+from genjax.families.masked import masked
 from genjax.families.meanflow import meanflow
 from genjax.families.rbm import rbm
 from genjax.families.styled import styled
@@ -40,7 +41,7 @@ from genjax.hybrids.sees import codes, pairs
 from genjax.hybrids.stepwise import steps_of, stepwise
 from genjax.hybrids.tilted import tilted
 from genjax.model import Batch, Loss, Model, Phase, as_batch, example_keys, normal, stream
-from genjax.nets import Net, gpt, mlp, pixelcnn, projection, spectral
+from genjax.nets import Net, encoder, gpt, mlp, pixelcnn, projection, spectral
 from genjax.nets.stylegan2 import Styles, each_layer
 from genjax.predictions import min_snr
 from genjax.quantizers import codebook
@@ -141,6 +142,11 @@ def toy_codes(tx=None, places=4) -> Model:
     return autoregressive(net, (places,), categorical(6, grid=False), tx or adam())
 
 
+def toy_masked(tx=None) -> Model:
+    net = encoder(7, 6, 4, width=8, depth=1, heads=2)
+    return masked(net, (4,), categorical(6, grid=False), tx or adam(), steps=2)
+
+
 def toy_energy(tx=None, **options) -> Model:
     return energy(small(()), SHAPE, tx or adam(), steps=3, sampling_steps=4, **options)
 
@@ -215,6 +221,10 @@ TABLE: dict[str, Callable[..., Model]] = {
     "flow": lambda tx=None: flow(toy_bijection(), SHAPE, tx or adam(), classes=CLASSES),
     "dequantized flow": toy_dequantized,
     "autoregressive": lambda tx=None: toy_pixels(tx, classes=CLASSES),
+    "masked": lambda tx=None: masked(
+        encoder(3, 2, 16, width=8, depth=1, heads=2), SHAPE, categorical(2), tx or adam(), steps=4, classes=CLASSES
+    ),
+    "latent(vq, masked)": lambda tx=None: latent(toy_vq(tx), toy_masked(tx), scaled=False),
     "vq": toy_vq,
     "latent(vq, autoregressive)": lambda tx=None: latent(toy_vq(tx), toy_codes(tx), scaled=False),
     "consistency": lambda tx=None: consistency(
@@ -294,6 +304,7 @@ COVERS = {  # public constructor -> its rows
     "genjax.families.flow.flow": "flow",
     "genjax.families.flow.dequantized": "dequantized flow",
     "genjax.families.autoregressive.autoregressive": "autoregressive",
+    "genjax.families.masked.masked": "masked",
     "genjax.families.energy.energy": "energy",
     "genjax.families.energy.score_matching": "score matching",
     "genjax.families.rbm.rbm": "rbm",

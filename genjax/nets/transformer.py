@@ -162,6 +162,54 @@ def _walk(module: _GPT) -> Walk:
     return walk
 
 
+def encoder(
+    levels: int,
+    parts: int,
+    context: int,
+    *,
+    width: int = 128,
+    depth: int = 4,
+    heads: int = 4,
+    norm: Callable[[], nn.Module] = nn.RMSNorm,
+    unroll: int = 1,
+) -> Net:
+    """Net (tokens (B, *places), condition) -> (B, *places, parts) that sees all places: of masked tokens, or of a text.
+
+    Args:
+      levels, parts, width, depth, heads, norm, unroll: as of `gpt`; the condition (B, C), where given, is added everywhere.
+      context: the most places there can be; positions are learned.
+    """
+    if width % heads:
+        raise ValueError(f"width {width} must divide over {heads} heads")
+    return as_net(_Encoder(levels, parts, context, width, depth, heads, norm, unroll))
+
+
+class _Encoder(nn.Module):
+    levels: int
+    parts: int
+    context: int
+    width: int
+    depth: int
+    heads: int
+    norm: Callable[[], nn.Module]
+    unroll: int
+
+    @nn.compact
+    def __call__(self, tokens: jax.Array, condition: jax.Array | None = None) -> jax.Array:
+        flat = tokens.reshape(len(tokens), -1)
+        if flat.shape[1] > self.context:
+            raise ValueError(f"{flat.shape[1]} places, but context={self.context}; make it larger or cut the text")
+        small = nn.initializers.normal(0.02)
+        h = nn.Embed(self.levels, self.width, embedding_init=small, name="token")(flat)
+        h = h + self.param("position", small, (self.context, self.width))[: flat.shape[1]]
+        if condition is not None:
+            h = h + nn.Dense(self.width, use_bias=False, kernel_init=small, name="condition")(condition)[:, None]
+        axes = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": (nn.broadcast, nn.broadcast)}
+        stack = nn.scan(Block, length=self.depth, unroll=self.unroll, **axes)
+        h, _ = stack(self.heads, False, self.norm, False, causal=False, name="blocks")(h, None, None)
+        return nn.Dense(self.parts, name="head")(self.norm()(h)).reshape(*tokens.shape, self.parts)
+
+
 class OfReals(nn.Module):
     """The embedding of real numbers (...) as (..., width)."""
 
@@ -179,6 +227,7 @@ class Block(nn.Module):
     rotary: bool
     norm: Callable[[], nn.Module]
     bias: bool
+    causal: bool = True
 
     @nn.compact
     def __call__(self, h: jax.Array, cache: Any, at: Any) -> tuple[jax.Array, Any]:
@@ -193,7 +242,7 @@ class Block(nn.Module):
         if self.rotary:
             q, k = (turn(part, (0 if at is None else at) + jnp.arange(h.shape[1])) for part in (q, k))
         if cache is None:
-            mixed = attention(q, k, v)
+            mixed = attention(q, k, v, self.causal)
         else:
             write = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new.swapaxes(1, 2), at, 2)
             cache = (write(cache[0], k), write(cache[1], v))
