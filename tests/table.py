@@ -19,7 +19,7 @@ from genjax.families.consistency import consistency, renoised
 from genjax.families.diffusion import diffusion
 from genjax.families.energy import energy, geometric, score_matching
 from genjax.families.flow import dequantized, flow
-from genjax.families.gan import hinge, implicit, relativistic, two_sided
+from genjax.families.gan import coverage, hinge, implicit, realism, relativistic, two_sided
 from genjax.families.masked import masked
 from genjax.families.meanflow import meanflow
 from genjax.families.rbm import rbm
@@ -278,6 +278,14 @@ TABLE: dict[str, Callable[..., Model]] = {
     ),
     "adversarial(autoencoder) on codes": lambda tx=None: adversarial(
         toy_autoencoder(tx), small(()), tx or adam(), tx or adam(), sees=codes(toy_autoencoder(), LATENT), trains=("encoder",)
+    ),
+    "adversarial(adversarial(implicit)), dual": lambda tx=None: adversarial(
+        adversarial(toy_implicit(), flattened(()), tx or adam(), tx or adam(), game=realism()),
+        flattened(()),
+        tx or adam(),
+        tx or adam(),
+        game=coverage(),
+        name="coverage",
     ),
     "reaching(implicit)": lambda tx=None: reaching(
         toy_implicit(), flattened(()), tx or adam(), tx or adam(), cosine(), every=1

@@ -9,7 +9,7 @@ import pytest
 import genjax
 from genjax import augment
 from genjax.conditions import told
-from genjax.families.gan import each_right, hinge, implicit, least_squares, non_saturating, wasserstein
+from genjax.families.gan import coverage, each_right, hinge, implicit, least_squares, non_saturating, realism, wasserstein
 from genjax.families.styled import path_lengths, styled
 from genjax.hybrids.adversarial import adversarial, augmented, samples
 from genjax.hybrids.penalties import box, moved, smooth, squared_slopes, unit_slope
@@ -56,19 +56,22 @@ def test_least_squares_and_wasserstein_at_known_logits():
         (non_saturating, lambda p, q: np.log(p / q)),
         (least_squares, lambda p, q: p / (p + q)),
         (hinge, lambda p, q: np.sign(p - q)),
+        (realism(0.2), lambda p, q: np.log(np.expm1(0.2 * p / q))),
+        (coverage(1.0), lambda p, q: np.log(np.expm1(1.0 * q / p))),
     ],
 )
 def test_the_best_critic_of_two_coins(game, best):
     """Where a value is real with weight p and fake with weight q, its critic's loss is least at a known logit."""
     p, q = 0.8, 0.3
     grid = jnp.linspace(-2.0, 2.0, 4001)
-    real, fake = (
-        jax.vmap(lambda d: game.critic(d[None], jnp.array([-9e9]))),
-        jax.vmap(lambda d: game.critic(jnp.array([9e9]), d[None])),
-    )
-    if game is least_squares:  # its sides do not vanish at infinity
-        real, fake = (lambda d: 0.5 * (d - 1) ** 2), (lambda d: 0.5 * d**2)
+    real = jax.vmap(lambda d: game.critic(d[None], jnp.zeros(1)))  # the two sides add up
+    fake = jax.vmap(lambda d: game.critic(jnp.zeros(1), d[None]))
     np.testing.assert_allclose(grid[jnp.argmin(p * real(grid) + q * fake(grid))], best(p, q), atol=2e-3)
+
+
+def test_a_logit_far_below_zero_keeps_its_slope():
+    slope = jax.vmap(jax.grad(lambda x: coverage(1.0).generator(x[None], x[None])))(jnp.array([-80.0, -15.1, -14.9]))
+    np.testing.assert_allclose(slope, 1.0, rtol=1e-4)
 
 
 # ---- penalties -------------------------------------------------------------------------------------------------------

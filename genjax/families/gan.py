@@ -66,6 +66,34 @@ relativistic = Game(  # pairs of one real and one fake (1807.00734; with R1 + R2
 )
 
 
+def realism(alpha: float = 0.2) -> Game:
+    """The first critic of D2GAN (1709.03831): D = softplus(logit), high for data; at its best alpha p(x) / q(x).
+
+    A generator between this one and `coverage` minimizes a mixture of both Kullback-Leibler divergences, KL(p, q) for modes and
+    KL(q, p) for realism: adversarial(adversarial(model, critic, game=realism()), critic, game=coverage(), name="coverage").
+    """
+    return Game(
+        lambda real, fake: jnp.mean(jax.nn.softplus(fake)) - alpha * jnp.mean(_log_softplus(real)),
+        lambda real, fake: -jnp.mean(jax.nn.softplus(fake)),
+        pairs_right,
+    )
+
+
+def coverage(beta: float = 0.1) -> Game:
+    """The second critic of D2GAN, high for fakes; at its best beta q(x) / p(x). It drives samples to where there are few."""
+    return Game(
+        lambda real, fake: jnp.mean(jax.nn.softplus(real)) - beta * jnp.mean(_log_softplus(fake)),
+        lambda real, fake: beta * jnp.mean(_log_softplus(fake)),
+        lambda real, fake: pairs_right(fake, real),
+    )
+
+
+def _log_softplus(x: jax.Array) -> jax.Array:
+    """log log(1 + e^x), which is x itself where that is far below zero."""
+    low = x < -15.0
+    return jnp.where(low, x, jnp.log(jax.nn.softplus(jnp.where(low, 0.0, x))))
+
+
 def implicit(generator: Net, latent: Sequence[int], *, classes: int = 0) -> Model:
     """Samples and nothing else: the branch `generator` maps noise of shape `latent` to data.
 
