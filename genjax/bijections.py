@@ -6,6 +6,7 @@ A bijection says how to go forward, with the log-determinant, and how to come ba
 Arrays are (B, *shape), log-determinants (B,) in nats. `y` is a condition (B, C) or None, handed on to whoever looks at it.
 
     chain, invert                        composition
+    planar                               one bend, for posteriors
     actnorm, mix, squeeze, factor_out    the parts of Glow (1807.03039) and of multi-scale RealNVP (1605.08803)
     coupling, causal                     networks: half of the dimensions given the others, or each given those before it
     affine, spline                       what these do to one dimension, the spline in `genjax.splines`
@@ -123,6 +124,46 @@ def flip() -> Bijection:
     """The last axis backwards: between autoregressive layers, so that each dimension comes first once."""
     there = lambda params, x, y=None: (x[..., ::-1], jnp.zeros(x.shape[0], x.dtype))
     return Bijection(lambda key, x, y=None: {}, there, lambda params, z, y=None: z[..., ::-1])
+
+
+def planar(dims: int, net: Net | None = None) -> Bijection:
+    """z = x + u tanh(w x + b), one bend across a hyperplane (1505.05770, eq. 10 and A.1); x is (B, dims).
+
+    `net` reads (w, u, b), (B, 2 dims + 1), off the condition y; without it they are parameters. u is moved along w so that
+    w u > -1, where the map can be inverted: by bisection of the one number w x.
+    """
+
+    def init(key, x, y=None):
+        if net is None:
+            return jnp.concatenate([jax.random.normal(key, (dims,)) / dims**0.5, jnp.zeros(dims + 1)])
+        return net.init(key, y)
+
+    def bend(params, x, y):
+        theta = params if net is None else net.apply(params, y)
+        w, u, b = (jnp.broadcast_to(part, (len(x), part.shape[-1])) for part in jnp.split(theta, [dims, 2 * dims], axis=-1))
+        along, square = jnp.sum(w * u, -1, keepdims=True), jnp.sum(w**2, -1, keepdims=True) + 1e-12
+        least = jax.nn.softplus(along + np.log(np.e - 1.0)) - 1.0  # above -1, and 0 at 0
+        return w, u + (least - along) * w / square, b[:, 0]
+
+    def forward(params, x, y=None):
+        w, u, b = bend(params, x, y)
+        turn = jnp.tanh(jnp.sum(w * x, -1) + b)
+        return x + u * turn[:, None], jnp.log1p(jnp.sum(u * w, -1) * (1.0 - turn**2))
+
+    def inverse(params, z, y=None):
+        w, u, b = bend(params, z, y)
+        wz, wu = jnp.sum(w * z, -1), jnp.sum(w * u, -1)
+
+        def halve(ends, _):
+            low, high = ends
+            middle = 0.5 * (low + high)
+            below = middle + wu * jnp.tanh(middle + b) < wz
+            return (jnp.where(below, middle, low), jnp.where(below, high, middle)), None
+
+        (low, high), _ = jax.lax.scan(halve, (wz - jnp.abs(wu), wz + jnp.abs(wu)), length=60)
+        return z - u * jnp.tanh(0.5 * (low + high) + b)[:, None]
+
+    return Bijection(init, forward, inverse)
 
 
 def squeeze(shape: Sequence[int]) -> Bijection:

@@ -10,7 +10,7 @@ import pytest
 
 import genjax
 from genjax.augment import translation
-from genjax.bijections import chain, checkerboard, coupling, halves, logit
+from genjax.bijections import causal, chain, checkerboard, coupling, halves, logit
 from genjax.conditions import GIVEN
 from genjax.densities import discretized_logistic, gaussian
 from genjax.families.autoencoder import autoencoder
@@ -41,7 +41,7 @@ from genjax.hybrids.sees import codes, pairs
 from genjax.hybrids.stepwise import steps_of, stepwise
 from genjax.hybrids.tilted import tilted
 from genjax.model import Batch, Loss, Model, Phase, as_batch, example_keys, normal, stream
-from genjax.nets import Net, encoder, gpt, mlp, pixelcnn, projection, spectral
+from genjax.nets import Net, encoder, gpt, made, mlp, pixelcnn, projection, spectral
 from genjax.nets.stylegan2 import Styles, each_layer
 from genjax.predictions import min_snr
 from genjax.quantizers import codebook
@@ -213,6 +213,9 @@ TABLE: dict[str, Callable[..., Model]] = {
     "diffusion": lambda tx=None: toy_diffusion(tx=tx, classes=CLASSES),
     "diffusion, guided, learned variance": toy_guided,
     "adversarial(vae)": vae_gan,
+    "vae with a flow": lambda tx=None: vae(
+        small((9,)), small(SHAPE), (3,), tx or adam(), flow=causal(made((8,), 2), affine()), context=3, classes=CLASSES
+    ),
     "latent(vae, diffusion)": lambda tx=None: latent(toy_vae(tx), toy_diffusion(LATENT, tx)),
     "latent(adversarial(vae), diffusion)": lambda tx=None: latent(vae_gan(tx), toy_diffusion(LATENT, tx)),
     "latent(vae, adversarial(implicit))": lambda tx=None: latent(

@@ -21,6 +21,7 @@ masked = lambda parts: made((8, 8), parts)
 BIJECTIONS = {
     "actnorm": (b.actnorm(), (2, 2, 2), (-2, 2)),
     "mix": (b.mix(3), (2, 3), (-2, 2)),
+    "planar": (b.planar(3), (3,), (-2, 2)),
     "flip": (b.flip(), (5,), (-2, 2)),
     "reshape": (b.reshape((2, 3), (6,)), (2, 3), (-2, 2)),
     "squeeze": (b.squeeze((4, 2, 1)), (4, 2, 1), (-2, 2)),

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import genjax
+from genjax.bijections import actnorm, causal, planar
 from genjax.densities import bernoulli, discretized_logistic, gaussian, log_sigmoid_difference, normal_kl, normal_log_prob
 from genjax.families.diffusion import clean, noise, velocity
 from genjax.families.gan import hinge, implicit, non_saturating, relativistic
@@ -17,10 +18,11 @@ from genjax.families.vae import vae
 from genjax.hybrids.adversarial import adversarial
 from genjax.hybrids.latent import latent
 from genjax.model import Loss, Model, Phase, as_batch, get, pick, place, put, stream
-from genjax.nets import mlp
+from genjax.nets import made, mlp
 from genjax.precision import half
 from genjax.samplers import ddim
 from genjax.schedules import cosine, noised, straight, uniform_grid
+from genjax.splines import affine
 from tests.table import LATENT, batch, model, small, start, toy_diffusion, toy_vae
 
 KEY = jax.random.key(0)
@@ -86,14 +88,14 @@ def test_normal_kl_equals_quadrature():
 # ---- VAE -------------------------------------------------------------------------------------------------------------
 
 
-def linear_gaussian(sigma=0.5):
+def linear_gaussian(sigma=0.5, **options):
     """A VAE that is exactly probabilistic PCA with orthogonal loadings, whose posterior is diagonal: (model, params, log p)."""
     loadings = np.diag([1.5, 0.7]) @ np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))[0][:2]  # (2, 4)
     offset = np.array([0.1, -0.2, 0.3, 0.0])
     inverse = np.linalg.inv(loadings @ loadings.T + sigma**2 * np.eye(2))  # posterior covariance / sigma^2, diagonal
     to_mean, log_scale = loadings.T @ inverse, 0.5 * np.log(sigma**2 * np.diag(inverse))
     encoder = {"kernel": np.hstack([to_mean, np.zeros((4, 2))]), "bias": np.hstack([-offset @ to_mean, log_scale])}
-    linear = vae(mlp((), (4,)), mlp((), (4,)), (2,), optax.sgd(1.0), likelihood=gaussian(sigma))
+    linear = vae(mlp((), (4,)), mlp((), (4,)), (2,), optax.sgd(1.0), likelihood=gaussian(sigma), **options)
     params = {"encoder": {"Dense_0": encoder}, "decoder": {"Dense_0": {"kernel": loadings, "bias": offset}}}
     covariance = loadings.T @ loadings + sigma**2 * np.eye(4)
 
@@ -111,6 +113,25 @@ def test_bound_is_exact_under_the_exact_posterior(samples):
     x = np.random.default_rng(1).normal(size=(6, 4))
     bound = linear.bound(params, KEY, as_batch(jnp.asarray(x, jnp.float32)), samples)
     np.testing.assert_allclose(bound, log_prob(x), rtol=1e-4)
+
+
+def test_a_flow_that_mends_a_wrong_posterior_makes_the_bound_exact():
+    linear, params, log_prob = linear_gaussian(flow=actnorm())
+    params["encoder"]["Dense_0"]["bias"] += jnp.array([0.3, -0.2, 0.0, 0.0])
+    params["flow"] = {"shift": jnp.array([0.3, -0.2]), "log_scale": jnp.zeros(2)}
+    x = np.random.default_rng(1).normal(size=(6, 4))
+    bound = linear.bound(params, KEY, as_batch(jnp.asarray(x, jnp.float32)), 3)
+    np.testing.assert_allclose(bound, log_prob(x), rtol=1e-4)
+
+
+@pytest.mark.parametrize("flow", [planar(2), causal(made((8,), 2), affine())], ids=["planar", "IAF"])
+def test_any_flow_of_the_posterior_leaves_many_samples_at_the_truth(flow):
+    linear, params, log_prob = linear_gaussian(flow=flow)
+    noisy = lambda key, z: jax.tree.map(lambda p: p + 0.2 * jax.random.normal(stream(key, "more"), p.shape), flow.init(key, z))
+    params["flow"] = jax.jit(noisy)(KEY, jnp.zeros((1, 2)))
+    x = np.random.default_rng(1).normal(size=(20, 4))
+    bound = jax.jit(lambda params, x: linear.bound(params, KEY, as_batch(x), 5000, at_once=1000))
+    np.testing.assert_allclose(bound(params, jnp.asarray(x, jnp.float32)).mean(), log_prob(x).mean(), atol=0.03)
 
 
 def test_bound_tightens_with_samples_and_stays_below_the_truth():
