@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from genjax.families.masked import masked, remaining
-from genjax.heads import categorical
+from genjax.heads import bernoulli, categorical, normals
 from genjax.model import as_batch
 from genjax.nets import Net, encoder
 
@@ -79,6 +79,9 @@ def test_an_encoder_sees_all_places():
 
 
 def test_bad_input_is_named():
+    for head in (bernoulli(), normals(2)):
+        with pytest.raises(ValueError, match=r"heads\.categorical"):
+            masked(exact(), (2,), head, optax.sgd(0.1), steps=1)
     with pytest.raises(ValueError, match=r"1 \.\. 2 steps.*steps=3"):
         masked(exact(), (2,), HEAD, optax.sgd(0.1), steps=3)
     with pytest.raises(ValueError, match=r"gives \(4, 5\) for one example, but this head needs \(4, 2\)"):

@@ -46,8 +46,11 @@ def masked(
     """
     shape, hidden = tuple(shape), head.parts
     count = prod(shape)
-    if head.pixel or not 1 <= steps <= count:
-        raise ValueError(f"masked wants a head of tokens and 1 .. {count} steps, one place each at the most; steps={steps}")
+    of_tokens = jnp.issubdtype(jax.eval_shape(head.start, jax.ShapeDtypeStruct((1,), jnp.float32)).dtype, jnp.integer)
+    if head.pixel or not of_tokens or head.parts < 2:
+        raise ValueError("masked wants a head of tokens whose logits are one a token: heads.categorical(levels)")
+    if not 1 <= steps <= count:
+        raise ValueError(f"masked reveals a place or more in each step: 1 .. {count} steps, not steps={steps}")
 
     def guess(params: Params, tokens: jax.Array, y: jax.Array | None) -> jax.Array:
         """(B, N, parts) of tokens (B, N)."""
