@@ -10,7 +10,7 @@ import pytest
 
 import genjax
 from genjax.augment import translation
-from genjax.bijections import causal, chain, checkerboard, coupling, halves, logit
+from genjax.bijections import causal, chain, checkerboard, coupling, halves, logit, reshape
 from genjax.conditions import GIVEN
 from genjax.densities import discretized_logistic, gaussian
 from genjax.families.autoencoder import autoencoder
@@ -26,7 +26,7 @@ from genjax.families.rbm import rbm
 from genjax.families.styled import styled
 from genjax.families.vae import vae
 from genjax.families.vq import vq
-from genjax.heads import categorical
+from genjax.heads import categorical, normals
 from genjax.hybrids.adversarial import adversarial, augmented, reconstructions, samples
 from genjax.hybrids.cascade import cascade
 from genjax.hybrids.conditioned import conditioned
@@ -254,7 +254,18 @@ TABLE: dict[str, Callable[..., Model]] = {
         latent(toy_vae(tx), toy_diffusion(LATENT, tx)), brightness, tx or adam(), filtered(0.5)
     ),
     "latent(autoencoder, flow)": lambda tx=None: latent(toy_autoencoder(tx), flow(halved_codes(), LATENT, tx or adam())),
+    "tilted(autoregressive)": lambda tx=None: tilted(
+        autoregressive(made((16,), 6), SHAPE, normals(2), tx or adam()), small(()), tx or adam(), steps=2
+    ),
+    "tilted(flow of an order)": lambda tx=None: tilted(
+        flow(chain(reshape(SHAPE, (16,)), causal(made((16,), 2), affine())), SHAPE, tx or adam(), classes=CLASSES),
+        small(()), tx or adam(), steps=2,
+    ),
     "cascade(vae, diffusion)": lambda tx=None: cascade(half_size(tx), toy_diffusion(tx=tx, classes=GIVEN)),
+    "cascade(adversarial(implicit), vae)": lambda tx=None: cascade(
+        adversarial(implicit(small((2, 2, 1)), LATENT), small(()), tx or adam(), tx or adam(), r1=1.0),
+        toy_vae(tx, classes=GIVEN),
+    ),
     "cascade(cascade(vae, diffusion), diffusion)": lambda tx=None: cascade(
         cascade(half_size(tx, (1, 1, 1)), toy_diffusion((2, 2, 1), tx, classes=GIVEN)), toy_diffusion(tx=tx, classes=GIVEN)
     ),
