@@ -110,7 +110,11 @@ def _codes(model: Model, params: Params, key: jax.Array, batch: Batch, who: str)
 
 
 def anomaly_score(model: Model, params: Params, key: jax.Array, batch: Batch, samples: int = 1) -> jax.Array:
-    """(B,) nats: -log p(x) where the model knows it exactly, else its upper bound from `samples` draws."""
+    """(B,) nats: -log p(x) where the model knows it exactly, or up to a constant (an energy), else its upper bound from
+    `samples` draws.
+    """
     if model.log_prob is not None:
         return -model.log_prob(params, batch)
+    if model.energy is not None:
+        return model.energy(params, batch["x"], batch.get("y"))
     return -need(model, "bound", "anomaly_score")(params, key, batch, samples)

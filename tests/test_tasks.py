@@ -120,6 +120,12 @@ def test_the_score_is_exact_where_the_density_is():
     close(tasks.anomaly_score(MODEL, PARAMS, KEY, batch), 0.5 * flat_sum(batch["x"] ** 2) + 3 * jnp.log(2 * jnp.pi))
 
 
+def test_the_score_is_the_energy_where_that_is_all_that_is_known():
+    model = MODEL._replace(log_prob=None, energy=lambda params, x, y=None: flat_sum(x) + y)
+    batch = data(0) | {"y": jnp.arange(len(data(0)["x"]))}
+    close(tasks.anomaly_score(model, PARAMS, KEY, batch), flat_sum(batch["x"]) + batch["y"])
+
+
 def test_the_score_falls_back_on_the_bound_with_its_samples():
     model = MODEL._replace(log_prob=None, bound=lambda params, key, batch, samples=1: -samples * jnp.ones(5))
     close(tasks.anomaly_score(model, PARAMS, KEY, data(1), samples=7), 7)
