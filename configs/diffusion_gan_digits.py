@@ -9,6 +9,7 @@ from genjax.config import Positive, Recipe
 from genjax.data import Spec, symmetric
 from genjax.families.gan import implicit
 from genjax.hybrids.reaching import reaching
+from genjax.hybrids.sees import corrupted
 from genjax.nets import mlp, timed_mlp
 from genjax.schedules import cosine
 
@@ -40,5 +41,6 @@ def recipe(
     """
     tx = optax.adam(lr, b1=0.0, b2=0.99)
     generator, critic = mlp((width, width), spec.shape), timed_mlp((width, width), ())
-    model = reaching(implicit(generator, (latent,)), critic, tx, tx, cosine(), target=target, r1=gamma)
+    noising = lambda sees, reach: corrupted(sees, cosine(), reach)
+    model = reaching(implicit(generator, (latent,)), critic, tx, tx, noising, target=target, r1=gamma)
     return Recipe(model, (steps,), batch, prepare=symmetric(spec.levels), show=lambda x: 0.5 * x + 0.5)

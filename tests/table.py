@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import genjax
-from genjax.augment import translation
+from genjax.augment import color, translation
 from genjax.bijections import causal, chain, checkerboard, coupling, halves, logit, reshape
 from genjax.conditions import GIVEN
 from genjax.densities import discretized_logistic, gaussian
@@ -37,7 +37,7 @@ from genjax.hybrids.progressive import progressive
 from genjax.hybrids.reaching import reaching
 from genjax.hybrids.refined import refined
 from genjax.hybrids.rewarded import filtered, likelihood, rewarded
-from genjax.hybrids.sees import codes, pairs
+from genjax.hybrids.sees import codes, corrupted, pairs
 from genjax.hybrids.stepwise import steps_of, stepwise
 from genjax.hybrids.tilted import tilted
 from genjax.model import Batch, Loss, Model, Phase, as_batch, example_keys, normal, stream
@@ -67,6 +67,10 @@ def toy_vae(tx=None, parts=1, **options) -> Model:
 
 def toy_gan(tx=None, **options) -> Model:
     return adversarial(implicit(small(SHAPE), LATENT), small(()), tx or adam(), tx or adam(), **options)
+
+
+noising = lambda sees, reach: corrupted(sees, cosine(), reach)
+colouring = lambda sees, p: augmented(sees, color, p)
 
 
 def toy_labelled_gan(tx=None) -> Model:
@@ -302,7 +306,13 @@ TABLE: dict[str, Callable[..., Model]] = {
         name="coverage",
     ),
     "reaching(implicit)": lambda tx=None: reaching(
-        toy_implicit(), flattened(()), tx or adam(), tx or adam(), cosine(), every=1
+        toy_implicit(), flattened(()), tx or adam(), tx or adam(), noising, every=1
+    ),
+    "reaching(implicit) by augmenting": lambda tx=None: reaching(
+        toy_implicit(), small(()), tx or adam(), tx or adam(), colouring, first=0.5, every=1
+    ),
+    "reaching(adversarial(implicit))": lambda tx=None: reaching(
+        toy_gan(tx), flattened(()), tx or adam(), tx or adam(), noising, every=1, name="noised"
     ),
     "adversarial(stepwise)": lambda tx=None: adversarial(
         stepwise(flattened(SHAPE), SHAPE, LATENT, cosine(), 2),

@@ -15,6 +15,7 @@ from genjax.families.energy import energy
 from genjax.families.flow import flow
 from genjax.families.gan import implicit
 from genjax.heads import categorical, normals
+from genjax.hybrids.adversarial import augmented
 from genjax.hybrids.cascade import cascade, enlarged, shrunk
 from genjax.hybrids.conditioned import conditioned
 from genjax.hybrids.copying import copying
@@ -46,6 +47,7 @@ from tests.table import (
     toy_vq,
 )
 
+NOISING = lambda sees, reach: corrupted(sees, cosine(), reach)
 KEYS = jax.random.split(jax.random.key(0), 4096)
 
 
@@ -356,12 +358,21 @@ def test_both_sides_are_corrupted_by_one_law_as_far_as_reach():
 @pytest.mark.parametrize(("logit", "first", "after"), [(1.0, 0.1, 0.104), (-1.0, 0.1, 0.084), (1.0, 1.02, 1.004)])
 def test_reach_follows_how_sure_the_critic_is_and_comes_back_to_a_share(logit, first, after):
     sure = Net(lambda key, x, t: {"w": jnp.asarray(logit)}, lambda params, x, t: jnp.full(len(x), params["w"]))
-    model = reaching(toy_implicit(), sure, optax.sgd(0.0), optax.sgd(0.0), cosine(), target=0.6, speed=0.01, every=1)
+    model = reaching(toy_implicit(), sure, optax.sgd(0.0), optax.sgd(0.0), NOISING, target=0.6, speed=0.01, every=1)
     state = jax.jit(genjax.init, static_argnums=0)(model, jax.random.key(0), batch())
     state = state._replace(params=state.params | {"reach": jnp.asarray(first)})
     state, metrics = jax.jit(genjax.make_step(model))(state, batch())
     np.testing.assert_allclose(state.params["reach"], after, atol=1e-6)
     assert metrics["reach/sure"] == logit
+
+
+def test_of_a_share_of_examples_the_critic_sees_augmented_ones():
+    data = as_batch(jnp.zeros((4096, 1)))
+    same = lambda params, key, batch: ((batch["x"],), (batch["x"],))
+    for share in (0.0, 0.3, 1.0):
+        sees = augmented(same, lambda key, x: x + 1.0, lambda params: params["p"])
+        for (x,) in sees({"p": jnp.asarray(share)}, KEYS[0], data):
+            assert abs(x.mean() - share) <= 4 * np.sqrt(share * (1 - share) / 4096)
 
 
 M, S = 1.5, 0.5  # data N(M, S^2)

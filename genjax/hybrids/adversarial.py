@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from genjax.augment import Augment, sometimes
 from genjax.families.gan import Game, non_saturating
 from genjax.hybrids.penalties import Seen, moved, smooth
 from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, need, stream
@@ -46,15 +47,18 @@ def reconstructions(model: Model) -> Sees:
     return lambda params, key, batch: ((batch["x"],), (decode(params, encode(params, key, batch), batch.get("y")),))
 
 
-def augmented(sees: Sees, augment: Callable[[jax.Array, jax.Array], jax.Array]) -> Sees:
+def augmented(sees: Sees, augment: Augment, p: Callable[[Params], jax.Array] | None = None) -> Sees:
     """What `sees` shows, the first input of each side augmented by (key, one example) -> example (2006.10738).
 
-    Reals and fakes by the same law, with draws of their own; the generator's gradient passes through.
+    Reals and fakes by the same law, with draws of their own; the generator's gradient passes through. With `p`, params -> a
+    probability, only so many of them (2006.06676).
     """
 
     def both(params: Params, key: jax.Array, batch: Batch) -> tuple[Seen, Seen]:
+        change = sometimes(augment, p(params)) if p else augment
+
         def one(side: str, seen: Seen) -> Seen:
-            return (jax.vmap(augment)(example_keys(stream(key, f"augment {side}"), batch), seen[0]), *seen[1:])
+            return (jax.vmap(change)(example_keys(stream(key, f"augment {side}"), batch), seen[0]), *seen[1:])
 
         real, fake = sees(params, key, batch)
         return one("real", real), one("fake", fake)

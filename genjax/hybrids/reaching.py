@@ -1,9 +1,12 @@
-"""reaching(model, critic): Diffusion-GAN (2206.02262), a critic that sees both sides noised, further the more it overfits.
+"""reaching(model, critic): a critic that sees both sides corrupted, further the more it overfits.
 
-    t ~ U[0, T]                                      for each example, the same law on both sides                 (1)
-    T <- T + speed ( E sign D(x_t) - target )        E sign D(x_t) near 1: the critic knows its reals by heart    (2)
+    x' = corrupt(x; T)                               both sides by the same law                                   (1)
+    T <- T + speed ( E sign D(x') - target )         E sign D(x') near 1: the critic knows its reals by heart     (2)
 
-T is the branch `reach`, moved by a loss of its own, -T (...), descended by SGD. All else is `adversarial`. The paper moves T by
+    Diffusion-GAN (2206.02262)    further=lambda sees, reach: corrupted(sees, process, reach)      noised to t ~ U[0, T]
+    ADA (2006.06676)              further=lambda sees, reach: augmented(sees, augment, reach)      augmented with probability T
+
+T is the branch `reach`, moved by a loss of its own, -T (...), descended by SGD. All else is `adversarial`. The papers move T by
 the sign of (...); without it the mean over devices is the mean over the batch, so that T does not depend on their number.
 """
 
@@ -13,11 +16,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax.hybrids.adversarial import adversarial, samples
-from genjax.hybrids.sees import corrupted
+from genjax.hybrids.adversarial import Sees, adversarial, samples
 from genjax.model import Batch, Loss, Model, Params, Phase
 from genjax.nets import Net
-from genjax.schedules import Process
 
 
 def reaching(
@@ -25,27 +26,29 @@ def reaching(
     critic: Net,
     tx: optax.GradientTransformation,
     critic_tx: optax.GradientTransformation,
-    process: Process,
+    further: Callable[[Sees, Callable[[Params], jax.Array]], Sees],
     *,
     target: float = 0.6,
     speed: float = 1e-3,
     first: float = 0.05,
     every: int = 4,
-    sees: Callable | None = None,
+    sees: Sees | None = None,
+    name: str = "critic",
     **options,
 ) -> Model:
-    """The model with the branches `critic` and `reach`.
+    """The model with the branches `name` and `reach`.
 
     Args:
       model: anything that samples.
-      critic: (x_t, t) -> (B,), t (B,) in the process's span.
+      critic: of what `further` shows: (x_t, t) -> (B,) with t (B,) in the process's span, or x' -> (B,).
       tx, critic_tx: optimizers, as of `adversarial`, which takes `options` too.
-      process: how both sides are noised.
+      further: how both sides are corrupted, given params -> T in [0, 1].
       target: share of (2).
-      speed: of T in one move, a share of the whole process, where the critic is 1 off its target.
+      speed: of T in one move, where the critic is 1 off its target.
       first: T at first.
       every: T moves once in so many steps.
-      sees: what is noised; samples by default.
+      sees: what is corrupted; samples by default.
+      name: of the critic's branch.
     """
     if not 0 < first <= 1 or speed <= 0:
         raise ValueError(f"reaching needs 0 < first <= 1 and speed > 0, not {first} and {speed}")
@@ -53,12 +56,12 @@ def reaching(
     def init(key: jax.Array, batch: Batch) -> Params:
         return model.init(key, batch) | {"reach": jnp.asarray(first)}
 
-    noisy = corrupted(sees or samples(model), process, lambda params: jax.lax.stop_gradient(params["reach"]))
-    game = adversarial(model._replace(init=init), critic, tx, critic_tx, sees=noisy, **options)
+    corrupt = further(sees or samples(model), lambda params: jax.lax.stop_gradient(params["reach"]))
+    game = adversarial(model._replace(init=init), critic, tx, critic_tx, sees=corrupt, name=name, **options)
 
     def adapt(params: Params, key: jax.Array, batch: Batch) -> Loss:
-        real, _ = noisy(params, key, batch)
-        sure = jnp.mean(jnp.sign(critic.apply(params["critic"], *real)))
+        real, _ = corrupt(params, key, batch)
+        sure = jnp.mean(jnp.sign(critic.apply(params[name], *real)))
         now = params["reach"]
         beyond = now - jnp.clip(jax.lax.stop_gradient(now), 0.0, 1.0)  # what left [0, 1] is back in the next move
         value = -now * jax.lax.stop_gradient(sure - target) + 0.5 * beyond**2 / speed  # 2
