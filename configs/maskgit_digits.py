@@ -1,4 +1,4 @@
-"""Digits of 8 x 8 pixels from a VQ autoencoder and a MaskGIT (2202.04200), which writes its codes many at a time.
+"""Digits of 8 x 8 pixels from VQ codes that MaskGIT (2202.04200) writes a few at a time: half legible; 2 min on a CPU.
 
 latent(vq, masked)
 """
