@@ -1,4 +1,4 @@
-"""Digits of 8 x 8 pixels from a BiGAN (1605.09782), one critic of pairs of pixels and codes: nearly all legible; 2 min on a CPU.
+"""Digits of 8 x 8 pixels from a BiGAN (1605.09782), a critic of pixels with codes: nearly all legible; 2 min on a CPU.
 
 adversarial(autoencoder without a loss of its own, critic) on (x, E(x)) against (D(z), z)
 """
