@@ -2,6 +2,7 @@
 
     python sample.py runs/x --seeds 0-63 --out grid.png          a grid, and the arrays beside it in grid.npz
     python sample.py runs/x --seeds 7,9,100-103 --label 3        some seeds, all of one class
+    python sample.py runs/x --caption "a red apple"              of a model that was trained with captions
     python sample.py runs/x --out page.txt --prefix "ROMEO:"     a model of text goes on from there
     python sample.py runs/x --export params.safetensors          the averaged parameters under their paths
 
@@ -26,6 +27,7 @@ class Options:
       seeds: one sample each, like 0-63 or 1,5,8-11.
       out: picture to write; the arrays go beside it as .npz.
       label: class of all samples of a conditional model; without it seed k gets class k modulo their number.
+      caption: text that all samples of a model of captions are told; without it the recipe's, seed by seed.
       prefix: text that all samples of a text model begin with.
       raw: the parameters themselves rather than their running average.
       export: write the parameters as safetensors to this file instead of sampling.
@@ -35,6 +37,7 @@ class Options:
     seeds: str = "0-63"
     out: str = "grid.png"
     label: int | None = None
+    caption: str = ""
     prefix: str = ""
     raw: bool = False
     export: str = ""
@@ -63,11 +66,12 @@ def export(params: dict, options: Options) -> str:
 
 def pictured(run, params: dict, options: Options) -> str:
     """Draw one sample a seed; write the picture and the arrays."""
+    from genjax.job import labels
     from genjax.report import picture
-    from genjax.trained import draw, labels, seed_list
+    from genjax.trained import draw, seed_list
 
     out, seeds = Path(options.out), seed_list(options.seeds)
-    y = labels(run.recipe, seeds, options.label)
+    y = labels(run.recipe, seeds, options.label, options.caption)
     if out.suffix != ".png" and (out.suffix != ".txt" or run.recipe.read is None):
         raise ValueError(f"--out {out}: a grid is a .png" + ("" if run.recipe.read is None else ", texts are a .txt"))
     x = draw(jax.jit(begun(run.recipe, options.prefix)), params, seeds, y)

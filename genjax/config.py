@@ -67,6 +67,8 @@ class Recipe(NamedTuple):
     ema_decay: float = 0.999
     chunk: int = 100  # steps in one dispatch; keep it under about 4 s, so that a run can stop when asked
     classes: int = 0  # labels that `model.sample` is given in turn; 0: none
+    read_caption: Callable | None = None  # text -> (L,) tokens, what a model of captions is told instead
+    captions: tuple[str, ...] = ()  # those it is given in turn
     cell: float | None = None  # log volume of one stored value in the model's units, per dimension: 0.0 where likelihoods are
     # probabilities of stored or binarized values, -log(levels) after `dequantize`. None: no such volume, only nats are told
 

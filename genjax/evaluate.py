@@ -21,13 +21,14 @@ import numpy as np
 from genjax.config import Recipe, one_line, parse_into, split_run, use_compilation_cache
 from genjax.data import Dataset, identity, load, spec_from
 from genjax.folder import read_json
+from genjax.job import labels
 from genjax.metrics import against
 from genjax.metrics.features import Features, classifier, raw
 from genjax.metrics.likelihood import likelihood, scorer
 from genjax.metrics.speed import speed
 from genjax.metrics.told import keep, record, table
 from genjax.model import Params
-from genjax.trained import Trained, draw, labels, reopen
+from genjax.trained import Trained, draw, reopen
 
 METRICS = ("likelihood", "frechet", "kernel", "prdc", "ndb", "modes", "collapse", "speed")
 OF_SAMPLES = METRICS[1:-1]
@@ -179,7 +180,7 @@ def measure(
     if "likelihood" in (wanted or METRICS):
         found["likelihood"] = of_test(recipe, params, data, seed, draws)
     if "speed" in names:
-        found["speed"] = speed(recipe.model, params, labels=recipe.classes > 0)
+        found["speed"] = speed(recipe.model, params, y=labels(recipe, np.arange(1)))
     return finite(found)
 
 
@@ -220,7 +221,7 @@ def of_samples(
     if "collapse" in names:
         more, flags = against.collapsed(of, seed)
         rows |= more
-    if y is not None and features.classify:
+    if y is not None and y.ndim == 1 and features.classify:
         rows |= against.agreement(features, shown, y, reals)
     return {"metrics": rows} | ({} if flags is None else {"flags": flags})
 
@@ -244,9 +245,9 @@ def of_test(recipe: Recipe, params: Params, data: Dataset, seed: int, draws: int
     if found is None:
         return None
     numbers = {"nats": found.nats, "bits": found.bits, "error": found.error}
-    convention = found.convention + (", given the label" if recipe.classes else "")
+    told = ", given the label" if recipe.classes else ", given the caption" if recipe.captions else ""
     entropy = data.entropy if recipe.prepare is identity else None
-    return numbers | {"convention": convention, "split": "test", "n": len(found.each), "entropy": entropy}
+    return numbers | {"convention": found.convention + told, "split": "test", "n": len(found.each), "entropy": entropy}
 
 
 def finite(found: Any) -> Any:

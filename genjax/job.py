@@ -95,7 +95,7 @@ def round_up(number: int, to: int) -> int:
 def stored_example(split: Split) -> Example:
     """Shape and dtype of one stored example, enough to rebuild a state without the data."""
     x = (tuple(split.x.shape[1:]), np.dtype(split.x.dtype).name)
-    return {"x": x} if split.y is None else {"x": x, "y": ((), "int32")}
+    return {"x": x} if split.y is None else {"x": x, "y": (tuple(split.y.shape[1:]), "int32")}
 
 
 def check(recipe: Recipe, data: Dataset, example: Example) -> None:
@@ -140,8 +140,24 @@ def trace(recipe: Recipe, example: Example) -> None:
     for stage in range(len(recipe.model.stages)):
         jax.eval_shape(make_step(recipe.model, stage), abstract_state(recipe, example, stage), batch)
     keys, params = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2)), abstract_state(recipe, example).params
-    labels = (jax.ShapeDtypeStruct((2,), jnp.int32),) if recipe.classes else ()
-    jax.eval_shape(recipe.model.sample, params, keys, *labels)
+    y = labels(recipe, np.arange(2))
+    jax.eval_shape(recipe.model.sample, params, keys, *(() if y is None else (y,)))
+
+
+def labels(recipe: Recipe, seeds: np.ndarray, label: int | None = None, caption: str = "") -> np.ndarray | None:
+    """What samples are told: all the same label or caption, or each seed its own in turn; None for a model of neither."""
+    if recipe.read_caption is None and caption:
+        raise ValueError("this model takes no caption; leave --caption out")
+    if recipe.read_caption is not None and label is None:
+        rows = np.stack([recipe.read_caption(text) for text in ((caption,) if caption else recipe.captions)])
+        return rows[seeds % len(rows)]
+    if not recipe.classes:
+        if label is not None:
+            raise ValueError("this model takes no labels; leave --label out")
+        return None
+    if label is not None and not 0 <= label < recipe.classes:
+        raise ValueError(f"--label {label}: labels are 0 .. {recipe.classes - 1}")
+    return (seeds % recipe.classes if label is None else np.full(len(seeds), label)).astype(np.int32)
 
 
 def data_bytes(split: Split) -> int:

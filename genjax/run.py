@@ -22,13 +22,13 @@ from genjax.checkpoint import Checkpoints, warn, write_atomically
 from genjax.config import shown
 from genjax.data import feed, fetch, rows
 from genjax.folder import opened
-from genjax.job import Job, abstract_state, memory_needed
+from genjax.job import Job, abstract_state, labels, memory_needed
 from genjax.model import Phase
 from genjax.monitors import Monitors, of_samples
 from genjax.pieces import Piece, Programs, Seen, begins, pieces
 from genjax.step import State
 from genjax.stop import Stop
-from genjax.trained import draw, labels
+from genjax.trained import draw
 
 PICTURED = np.arange(64)  # seeds of the samples in a picture
 

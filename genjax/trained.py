@@ -46,17 +46,6 @@ def _target(recipe: Recipe, example: dict, done: int) -> State:
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), state)
 
 
-def labels(recipe: Recipe, seeds: np.ndarray, label: int | None = None) -> np.ndarray | None:
-    """The labels that samples are drawn with: one for all, or each seed its own; None for a model without."""
-    if not recipe.classes:
-        if label is not None:
-            raise ValueError("this model takes no labels; leave --label out")
-        return None
-    if label is not None and not 0 <= label < recipe.classes:
-        raise ValueError(f"--label {label}: labels are 0 .. {recipe.classes - 1}")
-    return (seeds % recipe.classes if label is None else np.full(len(seeds), label)).astype(np.int32)
-
-
 def draw(sample: Callable, params: Any, seeds: np.ndarray, y: np.ndarray | None, at_once: int = 64) -> np.ndarray:
     """(len(seeds), ...) samples, each from its own key. Always `at_once` in one call, so one program serves any number."""
     parts = []

@@ -40,6 +40,7 @@ from genjax.hybrids.rewarded import filtered, likelihood, rewarded
 from genjax.hybrids.sees import codes, corrupted, pairs
 from genjax.hybrids.stepwise import steps_of, stepwise
 from genjax.hybrids.tilted import tilted
+from genjax.hybrids.unclip import unclip
 from genjax.model import Batch, Loss, Model, Phase, as_batch, example_keys, normal, stream
 from genjax.nets import Net, encoder, gpt, made, mlp, pixelcnn, projection, spectral
 from genjax.nets.stylegan2 import Styles, each_layer
@@ -177,9 +178,9 @@ def half_size(tx=None, shape=(2, 2, 1)) -> Model:
     return vae(small((2 * LATENT[0],)), small(shape), LATENT, tx or adam(), likelihood=gaussian(0.5))
 
 
-def reader() -> Net:
+def reader(out=(4,)) -> Net:
     """A network that reads labels (B,)."""
-    net = small((4,))
+    net = small(out)
     told = lambda y: jax.nn.one_hot(y, CLASSES)
     return Net(lambda key, y: net.init(key, told(y)), lambda params, y: net.apply(params, told(y)))
 
@@ -285,6 +286,13 @@ TABLE: dict[str, Callable[..., Model]] = {
         reader(),
         along=("critic/generator",),
     ),
+    "unclip(diffusion, diffusion)": lambda tx=None: unclip(
+        toy_diffusion(LATENT, tx, classes=GIVEN),
+        toy_diffusion(tx=tx, classes=GIVEN),
+        small(LATENT),
+        reader(LATENT),
+        tx or adam(),
+    ),
     "adversarial(autoencoder) on pairs": lambda tx=None: adversarial(
         toy_autoencoder()._replace(stages=((),)),
         flattened(()),
@@ -349,6 +357,7 @@ COVERS = {  # public constructor -> its rows
     "genjax.families.autoencoder.autoencoder": "latent(autoencoder, flow)",
     "genjax.hybrids.cascade.cascade": "cascade(vae, diffusion)",
     "genjax.hybrids.conditioned.conditioned": "conditioned(diffusion)",
+    "genjax.hybrids.unclip.unclip": "unclip(diffusion, diffusion)",
     "genjax.hybrids.reaching.reaching": "reaching(implicit)",
     "genjax.hybrids.stepwise.stepwise": "adversarial(stepwise)",
     "genjax.hybrids.lora.lora": "lora(vae)",

@@ -18,6 +18,7 @@ import pytest
 from genjax import data
 from genjax.data import files, order, sources
 from genjax.data.base import Indexed, complete
+from genjax.data.texts import caption_of, captioned, reader
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path(os.environ.get("GENJAX_DATA", ROOT.parent / "shared" / "data"))
@@ -462,7 +463,7 @@ nan = np.array([[0.0], [np.nan], [1.0]] * 9)
 
 BAD = {
     "misspelt": (nothing, "mnits", r"no data set 'mnits'.*did you mean mnist"),
-    "unlike any": (nothing, "qqqqqqq", r"there are digits, ring, .*mnist.*a path, or tfds:NAME"),
+    "unlike any": (nothing, "qqqqqqq", r"there are digits, digits/captions, ring, .*mnist.*a path, or tfds:NAME"),
     "empty name": (nothing, "", r"no data set ''"),
     "missing file": (nothing, "mnist", r"no file .*train-images-idx3-ubyte.gz"),
     "missing test": (lambda root: [p.unlink() for p in with_mnist(root).glob("t10k*")], "mnist", r"no file .*t10k-images"),
@@ -548,6 +549,8 @@ REAL = {  # shape, levels, classes, sizes of train, valid, test: as the folder's
     "cifar10_3000": ((32, 32, 3), 256, 10, (2400, 300, 300)),
     "emoji32": ((32, 32, 3), 256, 9, (2731, 337, 346)),
     "emoji64": ((64, 64, 3), 256, 9, (1297, 177, 170)),
+    "digits/captions": ((8, 8, 1), 17, 0, (1439, 179, 179)),
+    "emoji32/captions": ((32, 32, 3), 256, 0, (2731, 337, 346)),
     "fsdd": ((8192, 1), 2**16, 10, (2400, 300, 300)),
     "tinyshakespeare": ((128,), 65, 0, (7842, 435, 435)),
     "binary_density/dna": ((180,), 2, 0, (1600, 400, 1186)),
@@ -558,13 +561,14 @@ REAL = {  # shape, levels, classes, sizes of train, valid, test: as the folder's
 
 @pytest.mark.parametrize("name", REAL)
 def test_real_data(name, request):
-    root = None if name == "digits" else request.getfixturevalue("folder")
+    root = None if name in sources.HERE else request.getfixturevalue("folder")
     shape, levels, classes, sizes = REAL[name]
     real = data.load(name, root)
     assert real.spec[:3] == (shape, levels, classes)
     assert len(real.spec.alphabet) == (levels if name == "tinyshakespeare" else 0)
     assert tuple(len(real.splits[split].x) for split in ("train", "valid", "test")) == sizes
-    assert all((split.y is None) == (classes == 0) for split in real.splits.values())
+    assert bool(real.spec.letters) == name.endswith("/captions")
+    assert all((split.y is None) == (not classes and not real.spec.letters) for split in real.splits.values())
     top = max(split.x.max() for split in real.splits.values())
     assert levels == 0 or levels // 2 <= top < levels
 
@@ -575,7 +579,7 @@ def test_every_table_of_the_folder_has_its_name(folder):
     packs = {f"binary_density/{key.removesuffix('_train')}" for key in z.files if key.endswith("_train")}
     packs |= {f"uci/{key}" for key in np.load(folder / "uci/uci_tabular.npz").files}
     packs |= {f"polymusic/{path.stem}" for path in (folder / "polymusic").glob("*.npz")}
-    assert packs == {name for name in sources.FOLDER if "/" in name}
+    assert packs == {name for name in sources.FOLDER if "/" in name and not name.endswith("/captions")}
 
 
 def test_mnist_is_mnist(folder):
@@ -584,6 +588,39 @@ def test_mnist_is_mnist(folder):
     assert mnist["test"].y[:5].tolist() == [7, 2, 1, 0, 4]
     static = data.load("mnist_static_bin", folder).splits
     assert 0.12 < static["train"].x.mean() < 0.14  # the ink of binarized digits
+
+
+def test_captions_say_the_class_in_words():
+    plain, told = data.load("digits"), data.load("digits/captions")
+    for name, split in told.splits.items():
+        assert (split.x == plain.splits[name].x).all()
+        said = [caption_of(row, told.spec.letters) for row in split.y[:40]]
+        assert all(sources.NUMBERS[y] in text for text, y in zip(said, plain.splits[name].y, strict=False))
+        assert len({text.replace(sources.NUMBERS[y], "") for text, y in zip(said, plain.splits[name].y, strict=False)}) == 4
+
+
+def test_emoji_are_told_by_their_names(folder):
+    pack, told = np.load(folder / "emoji/noto_emoji_32.npz"), data.load("emoji32/captions", folder)
+    images = sources._on_white(pack["images"])
+    names = {image.tobytes(): name.lower() for image, name in zip(images, pack["caption"], strict=True)}
+    split = told.splits["test"]
+    same = [caption_of(y, told.spec.letters) == names[x.tobytes()] for x, y in zip(split.x, split.y, strict=True)]
+    assert np.mean(same) > 0.98  # a few emoji look exactly like another one
+
+
+def test_a_caption_is_read_letter_by_letter_and_what_cannot_be_is_refused():
+    read = reader(" abc", 6)
+    assert read("Cab a").tolist() == [4, 2, 3, 1, 2, 0] and caption_of(read("Cab a"), " abc") == "cab a"
+    rows, alphabet = captioned(["ab", "B c"])
+    assert alphabet == " abc" and rows.tolist() == [[2, 3, 0], [3, 1, 4]]
+    with pytest.raises(ValueError, match="knows no 'x' 'é', only the characters ' abc'"):
+        read("axé")
+    with pytest.raises(ValueError, match="1 to 6 characters, this one 7: 'aaaaaaa'"):
+        read("aaaaaaa")
+    with pytest.raises(ValueError, match="1 to 6 characters, this one 0"):
+        read("")
+    with pytest.raises(ValueError, match="no captions: take a set that has, like emoji32/captions"):
+        reader("", 0)
 
 
 def test_emoji_keep_the_tones_of_one_together(folder):

@@ -87,7 +87,8 @@ def test_a_likelihood_that_is_no_number_names_the_row():
     ("vae", False, 1), ("implicit, adversarial", False, 1), ("diffusion", True, 3), ("latent(vae, diffusion)", False, 3),
     ("latent(vae, adversarial(implicit))", False, 1), ("memory", False, 0)])  # fmt: skip
 def test_network_evaluations_are_read_off_the_sampler(name, labels, number):
-    assert evaluations(table.model(name), table.start(name).params, labels) == (number, False)
+    y = np.zeros(1, np.int32) if labels else None
+    assert evaluations(table.model(name), table.start(name).params, y) == (number, False)
 
 
 def sampler(function) -> Model:
@@ -115,7 +116,8 @@ def test_loops_branches_and_parts_are_counted(function, expected):
 
 
 def test_speed_tells_what_it_should():
-    found = json.loads(json.dumps(speed(table.model("diffusion"), table.start("diffusion").params, labels=True, repeats=1)))
+    y = np.zeros(1, np.int32)
+    found = json.loads(json.dumps(speed(table.model("diffusion"), table.start("diffusion").params, y=y, repeats=1)))
     assert found["parameters"] == sum(a.size for a in jax.tree.leaves(table.start("diffusion").params))
     assert found["evaluations"] == 3 and not found["at_least"] and found["memory"] > 0
     assert set(found["samples_per_second"]) == {"1", "64"} and min(found["samples_per_second"].values()) > 0

@@ -19,10 +19,11 @@ from genjax.config import Recipe, shown
 from genjax.data import Dataset
 from genjax.evaluate import METRICS, features_of, measure
 from genjax.folder import read_json
+from genjax.job import labels
 from genjax.metrics.features import Features, shown_reals
 from genjax.model import Params
 from genjax.run import PICTURED
-from genjax.trained import draw, labels
+from genjax.trained import draw
 
 MOST = 10_000  # reals that a learning curve is held against
 ONCE = "speed"  # the same for every seed

@@ -23,6 +23,8 @@ class Spec(NamedTuple):
     levels: int  # values are 0 .. levels - 1: 256 for 8 bits, 17 for digits, 2 for binary; 0 for continuous
     classes: int  # labels are 0 .. classes - 1; 0 for none
     alphabet: str = ""  # of a text: the character of each level
+    letters: str = ""  # of captions: y is (n, length), k for the k-th of these characters from 1, zeros after the last
+    length: int = 0  # of the longest caption
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ Rows = np.ndarray | Indexed
 
 
 class Split(NamedTuple):
-    """Examples (n, *spec.shape) and their labels (n,), or None."""
+    """Examples (n, *spec.shape) and their labels (n,) or captions (n, spec.length), or None."""
 
     x: Rows
     y: Rows | None = None
@@ -113,18 +115,22 @@ def check(dataset: Dataset) -> Dataset:
         raise DataError(f"{dataset.name} has no split 'train', only {', '.join(dataset.splits) or 'nothing'}")
     for name, split in dataset.splits.items():
         where = f"{dataset.name}, split {name!r}"
-        agree(where, split)
+        agree(where, split, (dataset.spec.length,) if dataset.spec.letters else ())
         _check_examples(where, split.x, dataset.spec)
-        _check_labels(where, split.y, dataset.spec.classes)
+        _check_labels(where, split.y, len(dataset.spec.letters) + 1 if dataset.spec.letters else dataset.spec.classes)
     return dataset
 
 
-def agree(where: str, split: Split) -> Split:
-    """The split itself, or a DataError if these are not numbers by example, each with one label or none with any."""
+def agree(where: str, split: Split, told: tuple[int, ...] = ()) -> Split:
+    """The split itself, or a DataError if these are not numbers by example, each with one label or none with any.
+
+    Args:
+      told: shape of one label: (), or (length,) of a caption.
+    """
     x, y = split
     if len(x.shape) < 2 or x.dtype.kind not in "buif":
         raise DataError(f"{where}: x is {x.dtype} of shape {x.shape}; give numbers (examples, ...), channels last")
-    if y is not None and (len(y.shape) != 1 or y.dtype.kind not in "ui"):
+    if y is not None and (tuple(y.shape[1:]) != told or y.dtype.kind not in "ui"):
         raise DataError(f"{where}: labels are {y.dtype} of shape {y.shape}; give one class number 0 .. classes - 1 an example")
     if y is not None and len(y) != len(x):
         raise DataError(f"{where}: {len(x)} examples but {len(y)} labels; these do not belong together")

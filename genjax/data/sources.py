@@ -2,6 +2,7 @@
 
     load("digits")                      real 8x8 digits, inside scikit-learn: needs no files
     load("moons")                       a toy with its true entropy
+    load("digits/captions")             the same with a caption for each, "a round zero", in place of its class
     load("mnist", "~/data")             a set of the data folder, which may also be named by the variable GENJAX_DATA
     load("pictures/cats", "~/data")     a folder of IDX, pictures or .wav files, or an .npz file: relative to it, or absolute
     load("tfds:my_set")                 a set prepared by tensorflow-datasets as array_record
@@ -9,7 +10,7 @@
 
 import difflib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 
 from genjax.data import files
 from genjax.data.base import DataError, Dataset, Indexed, Rows, Spec, Split, agree, check, complete, cut, take
+from genjax.data.texts import captioned
 from genjax.data.toys import TOYS, toy
 
 Found = tuple[Spec, dict[str, Split]]
@@ -37,8 +39,8 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     root = _root(data_dir)
     if name in TOYS:
         return toy(name)
-    if name == "digits":
-        return check(Dataset(name, *digits()))
+    if name in HERE:
+        return check(Dataset(name, *HERE[name]()))
     if name.startswith("tfds:"):
         from genjax.data.records import tfds
 
@@ -52,7 +54,7 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
 
 def names() -> list[str]:
     """Every name that `load` knows without a path."""
-    return ["digits", *TOYS, *FOLDER]
+    return [*HERE, *TOYS, *FOLDER]
 
 
 def _root(data_dir: str | Path | None) -> Path | None:
@@ -160,14 +162,17 @@ def _jpegs(path: Path, root: Path) -> Split:
     return Split(scans(z["header"], z["scan"], z["offsets"]), z["labels"].astype(np.int32))
 
 
-def emoji(size: int, root: Path) -> Found:
-    """Noto emoji on white, split by emoji so that skin tones of one stay together; y: Unicode's group."""
+def emoji(size: int, told: str, root: Path) -> Found:
+    """Noto emoji on white, split by emoji so that skin tones of one stay together; y: Unicode's group, or its name of them."""
     name, base = {32: ("noto_emoji_32", "base"), 64: ("noto_emoji_64_base", "caption")}[size]
-    z = files.npz(root / f"emoji/{name}.npz", root, ("images", "group", base))
-    kinds, y = np.unique(z["group"], return_inverse=True)
+    z = files.npz(root / f"emoji/{name}.npz", root, ("images", told, base))
     tenth = np.array([crc32(text.encode()) % 10 for text in z[base]])
     x = _on_white(z["images"]) if size == 32 else z["images"]
     part = np.select([tenth == 0, tenth == 1], [2, 1])
+    if told == "caption":
+        y, letters = captioned(z["caption"])
+        return Spec((size, size, 3), 256, 0, letters=letters, length=y.shape[1]), _parts(Split(x, y), part)
+    kinds, y = np.unique(z["group"], return_inverse=True)
     return Spec((size, size, 3), 256, len(kinds)), _parts(Split(x, y.astype(np.int32)), part)
 
 
@@ -242,11 +247,28 @@ def _parts(whole: Split, part: np.ndarray) -> dict[str, Split]:
     return {name: take(whole, np.flatnonzero(part == i)) for i, name in enumerate(("train", "valid", "test"))}
 
 
+def worded(found: Found, words: Sequence[str]) -> Found:
+    """The same examples, told in words: one of `WAYS` to say each one's class, in turn over the rows of a split."""
+    spec, splits = found
+    texts = [way.format(word) for word in words for way in WAYS]
+    y, letters = captioned(texts)
+    told = lambda split: y[len(WAYS) * split.y + np.arange(len(split.y)) % len(WAYS)]
+    spec = spec._replace(classes=0, letters=letters, length=y.shape[1])
+    return spec, {name: Split(split.x, told(split)) for name, split in splits.items()}
+
+
+WAYS = ("{}", "a picture of a {}", "this is a {}", "draw me a {}, please")
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+CLOTHES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+HERE: dict[str, Callable[[], Found]] = {"digits": digits, "digits/captions": lambda: worded(digits(), NUMBERS)}
 FOLDER: dict[str, Callable[[Path], Found]] = {
     **{name: partial(idx_images, name) for name in ("mnist", "fashion_mnist")},
     **{f.__name__: f for f in (mnist_static_bin, omniglot, frey, olivetti, cifar10_3000, cifar10_jpeg75)},
     **{f.__name__: f for f in (fsdd, tinyshakespeare)},
-    **{f"emoji{size}": partial(emoji, size) for size in (32, 64)},
+    **{f"emoji{size}": partial(emoji, size, "group") for size in (32, 64)},
+    **{f"emoji{size}/captions": partial(emoji, size, "caption") for size in (32, 64)},
+    "mnist/captions": lambda root: worded(idx_images("mnist", root), NUMBERS),
+    "fashion_mnist/captions": lambda root: worded(idx_images("fashion_mnist", root), CLOTHES),
     **{
         f"binary_density/{name}": partial(binary_density, name)
         for name in ("nltcs", "plants", "baudio", "jester", "bnetflix", "accidents", "mushrooms", "dna")

@@ -1,6 +1,6 @@
-"""Between texts and tokens: token k is the k-th character of an alphabet."""
+"""Between texts and tokens: token k of a text is the k-th character of an alphabet, of a caption the one before it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -24,3 +24,34 @@ def letters(alphabet: str) -> tuple[Callable, Callable]:
         return np.array([number[letter] for letter in text], np.int32)
 
     return show, read
+
+
+def captioned(captions: Sequence[str]) -> tuple[np.ndarray, str]:
+    """(tokens (n, length), letters): captions as `reader` reads them, in small letters, and the characters that there are."""
+    small = [caption.lower() for caption in captions]
+    alphabet, length = "".join(sorted(set("".join(small)))), max(map(len, small))
+    return np.stack(list(map(reader(alphabet, length), small))), alphabet
+
+
+def reader(alphabet: str, length: int) -> Callable[[str], np.ndarray]:
+    """A caption -> (length,) int32: k for the k-th character of the alphabet, from 1, and zeros after its end.
+
+    Raises:
+      ValueError: from `reader` without an alphabet; from what it gives for a caption that is empty, too long, or holds
+        characters that are not in it.
+    """
+    if not alphabet:
+        raise ValueError("these data have no captions: take a set that has, like emoji32/captions")
+    _, read = letters(alphabet)
+
+    def tokens(caption: str) -> np.ndarray:
+        if not 0 < len(caption) <= length:
+            raise ValueError(f"a caption has 1 to {length} characters, this one {len(caption)}: {caption!r}")
+        return np.pad(read(caption.lower()) + 1, (0, length - len(caption)))
+
+    return tokens
+
+
+def caption_of(tokens: np.ndarray, alphabet: str) -> str:
+    """What `reader` read."""
+    return "".join(alphabet[token - 1] for token in tokens if token)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
 from genjax.model import Model, Params
@@ -33,13 +34,13 @@ class Evaluations(NamedTuple):
     at_least: bool  # a loop of unknown length is in the program
 
 
-def speed(model: Model, params: Params, *, labels: bool = False, repeats: int = 5) -> dict[str, Any]:
+def speed(model: Model, params: Params, *, y: np.ndarray | None = None, repeats: int = 5) -> dict[str, Any]:
     """Size and speed of drawing samples, ready for JSON.
 
     Args:
       model: its `sample` is compiled for batches of 1 and 64.
       params: of the model.
-      labels: whether `sample` is given labels.
+      y: (1, ...) what `sample` is told, None for nothing.
       repeats: calls of which the fastest counts.
 
     Returns:
@@ -49,13 +50,13 @@ def speed(model: Model, params: Params, *, labels: bool = False, repeats: int = 
     """
     rates, seconds, memory = {}, 0.0, None
     for size in BATCHES:
-        arguments = params, *inputs(size, labels)
+        arguments = params, *inputs(size, y)
         fresh = lambda params, *given: model.sample(params, *given)  # `model.sample` itself may be compiled already
         began = time.perf_counter()
         program = jax.jit(fresh).lower(*arguments).compile()
         seconds, memory = time.perf_counter() - began, program.memory_analysis()
         rates[str(size)] = size / fastest(lambda run=program, given=arguments: run(*given), repeats)
-    number, at_least = evaluations(model, params, labels)
+    number, at_least = evaluations(model, params, y)
     sizes = (memory.temp_size_in_bytes, memory.argument_size_in_bytes, memory.output_size_in_bytes) if memory else ()
     return {
         "parameters": count(params),
@@ -68,10 +69,10 @@ def speed(model: Model, params: Params, *, labels: bool = False, repeats: int = 
     }
 
 
-def inputs(size: int, labels: bool) -> tuple[jax.Array, ...]:
-    """Keys, and labels where wanted."""
+def inputs(size: int, y: np.ndarray | None) -> tuple[jax.Array, ...]:
+    """Keys, and what samples are told, where they are told anything."""
     keys = jax.vmap(jax.random.key)(jnp.arange(size, dtype=jnp.uint32))
-    return (keys, jnp.zeros(size, jnp.int32)) if labels else (keys,)
+    return (keys,) if y is None else (keys, jnp.asarray(y).repeat(size, axis=0))
 
 
 def fastest(call: Callable[[], Any], repeats: int) -> float:
@@ -88,11 +89,11 @@ def fastest(call: Callable[[], Any], repeats: int) -> float:
 # ---- network evaluations ---------------------------------------------------------------------------------------------
 
 
-def evaluations(model: Model, params: Params, labels: bool = False) -> Evaluations:
+def evaluations(model: Model, params: Params, y: np.ndarray | None = None) -> Evaluations:
     """Products with the busiest array of parameters when one sample is drawn; nothing is computed."""
     leaves, tree = jax.tree.flatten(params)
     sample = lambda leaves, *rest: model.sample(jax.tree.unflatten(tree, leaves), *rest)
-    program = jax.make_jaxpr(sample)(leaves, *inputs(1, labels)).jaxpr
+    program = jax.make_jaxpr(sample)(leaves, *inputs(1, y)).jaxpr
     walk = Walk()
     walk.through(program, [{k: 1.0} if k < len(leaves) else None for k in range(len(program.invars))], 1.0)
     return Evaluations(round(max(walk.products.values(), default=0.0), 3), walk.at_least)

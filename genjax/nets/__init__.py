@@ -13,7 +13,7 @@ from genjax.nets.resgan import resgan_critic, resgan_generator
 from genjax.nets.stylegan2 import stylegan2, stylegan2_critic
 from genjax.nets.stylegan3 import stylegan3
 from genjax.nets.time import timed_mlp
-from genjax.nets.transformer import encoder, gpt
+from genjax.nets.transformer import encoder, gpt, pooled
 from genjax.nets.unet import unet
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "mlp",
     "packed",
     "pixelcnn",
+    "pooled",
     "projection",
     "resgan_critic",
     "resgan_generator",

@@ -1,0 +1,69 @@
+"""Emoji of 32 x 32 pixels drawn as they are told in words: the Stable Diffusion recipe with cross-attention, in small.
+
+latent(adversarial(vae, critic), conditioned(diffusion, encoder)): sample.py runs/text_emoji --caption "red apple"
+Needs a data folder with `emoji` (--data-dir or GENJAX_DATA).
+"""
+
+import optax
+
+from genjax.conditions import GIVEN
+from genjax.config import Fraction, Positive, Recipe
+from genjax.data import Spec, symmetric
+from genjax.data.texts import reader
+from genjax.densities import gaussian
+from genjax.families.diffusion import diffusion
+from genjax.families.vae import vae
+from genjax.hybrids.adversarial import adversarial, reconstructions
+from genjax.hybrids.conditioned import conditioned
+from genjax.hybrids.latent import latent
+from genjax.nets import conv_critic, conv_decoder, conv_encoder, encoder, unet
+
+data = "emoji32/captions"
+CAPTIONS = ("grinning face", "red heart", "green apple", "blue circle", "cat face", "flag: japan", "woman: light skin tone",
+            "man: dark skin tone")  # fmt: skip
+
+
+def recipe(
+    spec: Spec,
+    channels: int = 4,
+    widths: tuple[int, int] = (32, 64),
+    width: int = 64,
+    steps: tuple[int, int] = (3000, 5000),
+    batch: int = 32,
+    lr: Positive = 1e-3,
+    verdict: Positive = 1e-4,
+    gamma: float = 0.1,
+    drop: Fraction = 0.1,
+    guidance: Positive = 3.0,
+    sampling_steps: int = 30,
+    captions: tuple[str, ...] = CAPTIONS,
+) -> Recipe:
+    """First the autoencoder with its critic; then, on its frozen codes, a UNet whose places look at the letters.
+
+    Args:
+      spec: of the data, which have captions.
+      channels: of a code, whose sides are a quarter of the picture's.
+      widths: channels of the autoencoder's levels, the finest first; also of the critic's.
+      width: channels of the UNet's finest level, and of the encoder of captions.
+      steps: of the autoencoder and of the prior.
+      batch: examples in a step.
+      lr: learning rate of Adam for the ELBO, and the peak of the prior's, which a cosine takes to zero.
+      verdict: learning rate of the critic and of the decoder's adversarial move.
+      gamma: weight of the gradient penalty on data.
+      drop: share of examples whose caption is hidden.
+      guidance: scale of classifier-free guidance; 1 for none.
+      sampling_steps: of one sample; each evaluates the network twice.
+      captions: that the grids are drawn with, in turn.
+    """
+    read, sides = reader(spec.letters, spec.length), tuple(side // 4 for side in spec.shape[:-1])
+    nets = conv_encoder(widths, (*sides, 2 * channels)), conv_decoder(widths, spec.shape)
+    autoencoder = vae(*nets, (*sides, channels), optax.adam(lr), likelihood=gaussian(0.1), beta=0.1)
+    tx, sees = optax.adam(verdict, b1=0.0, b2=0.99), reconstructions(autoencoder)
+    autoencoder = adversarial(autoencoder, conv_critic(widths), tx, tx, sees=sees, r1=gamma)
+    shape, tx = (*sides, channels), optax.adam(optax.cosine_decay_schedule(lr, steps[1]))
+    denoiser = unet((width, 2 * width), shape, attention=(0, 1), heads=4, blocks=1)
+    asked = {"classes": GIVEN, "drop": drop, "guidance": guidance, "steps": sampling_steps}
+    text = encoder(len(spec.letters) + 1, width, spec.length, width=width, depth=2)
+    prior = conditioned(diffusion(denoiser, shape, tx, **asked), text)
+    model, show = latent(autoencoder, prior), lambda x: 0.5 * x + 0.5
+    return Recipe(model, steps, batch, symmetric(spec.levels), show, chunk=20, read_caption=read, captions=captions)
