@@ -44,11 +44,11 @@ from genjax.hybrids.unclip import unclip
 from genjax.model import Batch, Loss, Model, Phase, as_batch, example_keys, normal, stream
 from genjax.nets import Net, encoder, gpt, made, mlp, pixelcnn, projection, spectral
 from genjax.nets.stylegan2 import Styles, each_layer
-from genjax.predictions import min_snr
+from genjax.predictions import clean, min_snr
 from genjax.quantizers import codebook
 from genjax.reverse import discretized_normal
 from genjax.samplers import ancestral
-from genjax.schedules import cosine
+from genjax.schedules import cosine, straight
 from genjax.splines import affine
 
 SHAPE, LATENT, CLASSES, BATCH = (4, 4, 1), (3,), 3, 8
@@ -107,6 +107,10 @@ def toy_distilled(tx=None) -> Model:
     half = distilled(toy_diffusion(tx=tx), toy_diffusion(tx=tx), halved(3), tx or adam())
     student = toy_diffusion(tx=tx, sampler=renoised())
     return distilled(half, student, consistent(student.process, 4), tx or adam())
+
+
+def told_diffusion(tx=None) -> Model:
+    return conditioned(toy_diffusion(tx=tx, classes=GIVEN), reader())
 
 
 def toy_guided(tx=None) -> Model:
@@ -240,6 +244,22 @@ TABLE: dict[str, Callable[..., Model]] = {
     ),
     "meanflow": lambda tx=None: meanflow(small(SHAPE), SHAPE, tx or adam(), apart=0.5, classes=CLASSES),
     "distilled(distilled(diffusion))": toy_distilled,
+    "distilled(diffusion), guided": lambda tx=None: distilled(
+        toy_diffusion(tx=tx, prediction=clean, classes=CLASSES, drop=0.2, guidance=2.0),
+        toy_diffusion(tx=tx, prediction=clean, classes=CLASSES, drop=0.2),
+        halved(2),
+        tx or adam(),
+    ),
+    "distilled(conditioned(diffusion))": lambda tx=None: distilled(
+        told_diffusion(tx), told_diffusion(tx), halved(2), tx or adam()
+    ),
+    "distilled(meanflow), begun anew": lambda tx=None: distilled(
+        meanflow(small(SHAPE), SHAPE, tx or adam()),
+        toy_diffusion(tx=tx, process=straight(), sampler=renoised()),
+        consistent(straight(), 4),
+        tx or adam(),
+        copied=False,
+    ),
     "lora(vae)": lambda tx=None: lora(toy_vae(tx), 1),
     "lora(latent(adversarial(vae), diffusion))": lambda tx=None: lora(latent(vae_gan(tx), toy_diffusion(LATENT, tx)), 1),
     "lora(autoregressive)": lambda tx=None: lora(toy_pixels(tx), 2),

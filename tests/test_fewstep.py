@@ -18,7 +18,7 @@ from genjax.nets import Net, timed_mlp
 from genjax.nets.time import time_features
 from genjax.samplers import ddim
 from genjax.schedules import at, cosine, exploding, karras_grid, lognormal_times, noised, straight, uniform_grid, uniform_times
-from tests.table import SHAPE, adam, batch, small, toy_diffusion, toy_vae
+from tests.table import SHAPE, adam, batch, small, told_diffusion, toy_diffusion, toy_vae
 from tests.test_toys import OPTIMIZED
 
 KEY = jax.random.key(0)
@@ -310,13 +310,16 @@ def lessons(model, count, stage=0):
     return state
 
 
-def test_the_student_starts_as_the_teacher_ends():
-    model = distilled(toy_diffusion(), toy_diffusion(), halved(2), adam())
+@pytest.mark.parametrize(
+    ("make", "generates"), [(toy_diffusion, ["denoiser"]), (told_diffusion, ["model/denoiser", "encoder"])]
+)
+def test_the_student_starts_as_the_teacher_ends(make, generates):
+    model = distilled(make(), make(), halved(2), adam())
     state = lessons(model, 3)
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-8)
     jax.tree.map(close, state.params["student"], state.params["teacher"])
     assert len(model.stages) == 2
-    assert model.generates == ("student/denoiser",)
+    assert model.generates == tuple(f"student/{path}" for path in generates)
 
 
 def test_a_student_is_a_teacher_again():

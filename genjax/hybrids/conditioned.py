@@ -27,6 +27,9 @@ def conditioned(model: Model, encoder: Net, *, along: Sequence[str] | None = Non
       encoder: y (B, ...) -> what the model's networks see.
       along: phases of the model that train the encoder too; None all of them, () none, so that it is frozen.
       weights: parameters of the encoder to begin with.
+
+    Returns:
+      A Model that generates through its encoder too, unless that is frozen: one that learns from it starts with both.
     """
     names = {phase.name for stage in model.stages for phase in stage}
     if unknown := set(along or ()) - names:
@@ -71,7 +74,7 @@ def conditioned(model: Model, encoder: Net, *, along: Sequence[str] | None = Non
     return model._replace(
         init=init,
         stages=tuple(tuple(told(phase) for phase in stage) for stage in model.stages),
-        generates=tuple(f"model/{path}" for path in model.generates),
+        generates=(*(f"model/{path}" for path in model.generates), *(() if along == () else ("encoder",))),
         latent_code=None,
         memory=memory_under({"model": model}, lambda name, params, key, batch: batch | {"y": read(params, batch["y"])}),
         **{name: of_batch(capability) for name, capability in there(OF_BATCH).items()},
