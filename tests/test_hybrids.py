@@ -1,4 +1,4 @@
-"""Combinators beside closed forms, and every autoencoder with every prior."""
+"""Combinators beside closed forms; every autoencoder with every prior is in test_grid."""
 
 import jax
 import jax.numpy as jnp
@@ -7,14 +7,14 @@ import optax
 import pytest
 
 import genjax
-from genjax.bijections import actnorm, chain
+from genjax.bijections import chain
 from genjax.chains import langevin
 from genjax.conditions import GIVEN, told
 from genjax.families.autoregressive import autoregressive
 from genjax.families.energy import energy
 from genjax.families.flow import flow
 from genjax.families.gan import implicit
-from genjax.heads import categorical, normals
+from genjax.heads import categorical
 from genjax.hybrids.adversarial import augmented
 from genjax.hybrids.cascade import cascade, enlarged, shrunk
 from genjax.hybrids.conditioned import conditioned
@@ -28,7 +28,7 @@ from genjax.hybrids.sees import codes, corrupted, drawn, featured, pairs
 from genjax.hybrids.stepwise import steps_of, stepwise
 from genjax.hybrids.tilted import log_partition, tilted
 from genjax.model import Loss, Phase, as_batch, frozen
-from genjax.nets import Net, gpt, made
+from genjax.nets import Net, gpt
 from genjax.schedules import cosine
 from tests.table import (
     LATENT,
@@ -36,9 +36,7 @@ from tests.table import (
     batch,
     compiled,
     reader,
-    small,
     start,
-    toy_autoencoder,
     toy_codes,
     toy_diffusion,
     toy_gan,
@@ -278,35 +276,7 @@ def test_the_large_picture_of_a_cascade_follows_the_small_one():
         np.testing.assert_allclose(apart[:, 1, 1].std(), level * kept, rtol=0.1, atol=1e-6)
 
 
-# ---- the grid of autoencoders and priors -------------------------------------------------------------------------------------
-
-AUTOENCODERS = {"autoencoder": toy_autoencoder, "vae": toy_vae, "vq": toy_vq}
-PRIORS = {
-    "diffusion": lambda shape: toy_diffusion(shape),
-    "flow": lambda shape: flow(actnorm(), shape, adam()),
-    "autoregressive": lambda shape: autoregressive(made((16,), 6), shape, normals(2), adam()),
-    "energy": lambda shape: energy(small(()), shape, adam(), steps=2, sampling_steps=2),
-}
-
-
-@pytest.mark.parametrize("prior", PRIORS)
-@pytest.mark.parametrize("codes", [pytest.param("autoencoder", marks=pytest.mark.slow), "vae", "vq"])
-def test_every_autoencoder_with_every_prior_trains_and_samples_or_says_why_not(codes, prior):
-    tokens = codes == "vq"
-    if tokens and prior == "autoregressive":
-        model = latent(toy_vq(), toy_codes(), scaled=False)
-    else:
-        model = latent(AUTOENCODERS[codes](), PRIORS[prior]((4,) if tokens else LATENT), scaled=not tokens)
-    if tokens and prior != "autoregressive":
-        with pytest.raises(ValueError, match="codes are tokens, but the prior makes real numbers"):
-            model.init(KEYS[0], batch())
-        return
-    state = jax.jit(lambda key, batch: genjax.init(model, key, batch))(jax.random.key(0), batch())
-    for stage in range(2):
-        step = lambda state, data, stage=stage: genjax.make_step(model, stage)(genjax.next_stage(model, state, stage), data)
-        state, _ = jax.jit(step)(state, batch())
-        assert int(state.skipped) == 0
-    assert np.isfinite(jax.jit(model.sample)(state.params, KEYS[:4])).all()
+# ---- autoencoders with priors --------------------------------------------------------------------------------------------
 
 
 def test_a_prior_that_does_not_fit_is_refused():

@@ -135,6 +135,21 @@ def test_a_hybrid_stands_beside_its_parents(pictures):
     assert worth.TITLE not in tables.markdown(made())
 
 
+def test_a_grid_stands_before_the_models_and_says_why_a_cell_is_not_there(pictures):
+    result = made(("left_flow", "right_flow", "left_energy"))
+    why = "codes are <tokens> | no numbers"
+    result["grid"] = {"codes": ["left", "right"], "priors": ["flow", "energy"], "refused": {"right_energy": why}}
+    html, text = read(result, pictures), (pictures / "comparison.md").read_text()
+    first = next(k for k, row in enumerate(html.rows) if row[0].startswith("Frechet distance"))
+    head, left, right = html.rows[first : first + 3]
+    whole = column(html.rows, "Frechet distance")
+    assert head[1:] == ["flow", "energy"]
+    assert left == ["left", whole["left_flow"], whole["left_energy"]]
+    assert right == ["right", whole["right_flow"], "refused" + why]
+    assert text.count("**") == 2 * 2 and text.index("refused") < text.index("| model |")  # the best is so in both tables
+    assert tables.crossed(made()) is None
+
+
 @pytest.mark.parametrize(("gap", "lower", "word"), [(-2.0, True, "better"), (2.0, True, "worse"), (2.0, False, "better"),
                                                     (1.0, True, "seeds cannot tell")])  # fmt: skip
 def test_a_difference_within_the_spread_says_nothing(gap, lower, word):

@@ -2,6 +2,7 @@
 
     python -m genjax.compare --data digits --models vae,gan,diffusion --match time --minutes 8 --seeds 5 --out runs/compared
     python -m genjax.compare --hybrid vae_gan --minutes 6 --seeds 5        a hybrid beside its parents, which get the same time
+    python -m genjax.compare --grid --minutes 12 --seeds 2                 every autoencoder with every prior of its codes
     python -m genjax.compare --help
 
 Writes OUT/comparison.json, .md and .html. What is done is kept: after a kill the same command goes on from the last moment of
@@ -15,26 +16,41 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from genjax.compare.plan import Entry, Options, asked, entries, opened, store, stored, with_parents
+from genjax.compare.plan import Entry, Options, asked, entries, opened, store, stored, with_grid, with_parents
 from genjax.config import one_line, parse_into
 from genjax.data import Dataset, load
 
 
 def main(arguments: list[str]) -> int:
     with one_line(debug="--debug" in arguments):
-        options = with_parents(parse_into({"compare": Options}, arguments, "python -m genjax.compare", __doc__)["compare"])
+        given = parse_into({"compare": Options}, arguments, "python -m genjax.compare", __doc__)["compare"]
+        options = with_grid(with_parents(given))
         data = load(options.data, options.data_dir or None)
-        found = entries(options, data)
+        found, refused = models(options, data)
         with opened(options) as folder:
             try:
-                compare(options, data, found, folder, shlex.join(["python", "-m", "genjax.compare", *arguments]))
+                command = shlex.join(["python", "-m", "genjax.compare", *arguments])
+                compare(options, data, found, folder, command, refused)
             except KeyboardInterrupt:
                 print(f"stopped; the same command goes on from what is in {folder}", file=sys.stderr)
                 return 130
     return 0
 
 
-def compare(options: Options, data: Dataset, found: list[Entry], folder: Path, command: str) -> dict[str, Any]:
+def models(options: Options, data: Dataset) -> tuple[list[Entry], dict[str, str]]:
+    """(what is compared, {cell of a grid: why it is not})."""
+    if not options.grid:
+        return entries(options, data), {}
+    from genjax.compare.grid import cells, tried
+
+    found, refused = tried(cells(), data)
+    print(*(f"{name} is refused: {why}" for name, why in refused.items()), sep="\n", flush=True)
+    return found, refused
+
+
+def compare(
+    options: Options, data: Dataset, found: list[Entry], folder: Path, command: str, refused: dict[str, str]
+) -> dict[str, Any]:
     """Plan, train and measure what is not done yet; write the record and its pages."""
     from genjax.checkpoint import write_atomically
     from genjax.compare.page import write
@@ -44,7 +60,8 @@ def compare(options: Options, data: Dataset, found: list[Entry], folder: Path, c
     space = space(options, data)
     target, planned = stored(folder, asked(options, found), found, data) or plan(options, data, found, folder)
     said = [one_model(options, data, entry, folder, space) for entry in planned]
-    result = record(options, data, space, target, said, folder) | hybrid(options, planned, data) | {"command": command}
+    result = record(options, data, space, target, said, folder) | hybrid(options, planned, data) | grid(options, refused)
+    result |= {"command": command}
     write_atomically(folder / "comparison.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
     print(markdown(result), *map(str, write(result, folder)), sep="\n")
     return result
@@ -98,6 +115,15 @@ def hybrid(options: Options, planned: list[Entry], data: Dataset) -> dict[str, A
     first, *parents = planned
     told = {"name": first.name, "parents": [one.name for one in parents], "branches": branches(first, data)}
     return {"hybrid": told}
+
+
+def grid(options: Options, refused: dict[str, str]) -> dict[str, Any]:
+    """What a comparison of a grid says of it besides."""
+    if not options.grid:
+        return {}
+    from genjax.compare.grid import CODES, PRIORS
+
+    return {"grid": {"codes": list(CODES), "priors": list(PRIORS), "refused": refused}}
 
 
 def record(

@@ -100,6 +100,7 @@ def html(result: dict, folder: Path) -> str:
     parts = [
         f"<h1>{escape(title(result))}</h1><p>{escape(words.how(result))}</p>{quiet(f'Values: {words.rule(result)}')}",
         hybrid(result),
+        crossed(result),
         shown.get("Quality", ""),
         shown.get("Diversity", ""),
         section("Samples", samples(result, folder)),
@@ -117,6 +118,13 @@ def hybrid(result: dict) -> str:
     table = worth(result)
     said = "Hybrid less parent, or hybrid over parent; better and worse where the seeds can tell."
     return section(table.title, quiet(f"{said} {borrowed(result)}") + grid(table)) if table else ""
+
+
+def crossed(result: dict) -> str:
+    """Every autoencoder with every prior; nothing where the comparison is of no grid."""
+    table = tables.crossed(result)
+    said = "Rows are autoencoders, columns are priors of their codes. A cell that makes no sense is refused."
+    return section(table.title, quiet(said) + grid(table)) if table else ""
 
 
 def head(result: dict) -> str:
@@ -155,7 +163,7 @@ def quiet(text: str) -> str:
 
 def grid(table: Table) -> str:
     """A table in a box that scrolls, and that a keyboard reaches."""
-    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in ("model", *table.heads))
+    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in (table.corner, *table.heads))
     rows = [_row(name, cells, "") for name, cells in table.rows]
     rows += [_row(name, cells, ' class="real"') for name, cells in table.references]
     inside = (

@@ -31,6 +31,8 @@ class Options:
       data_dir: folder of the data files; the variable GENJAX_DATA where not given.
       models: with commas between: NAME for configs/NAME_DATA.py, or another configs/NAME_*.py where that does not exist; or the
         path of a recipe.
+      grid: every autoencoder with every prior instead of --models, see `genjax.compare.grid`; those that make no sense are
+        refused with the reason. Matched by time unless by params.
       hybrid: NAME of a recipe with `parents`: compares it with them instead of --models, and tells what it is worth; matched by
         time unless by params.
       match: params gives all the same number of parameters (knob `width`) and of training examples; time the same share of
@@ -48,6 +50,7 @@ class Options:
     data: str = "digits"
     data_dir: str = ""
     models: str = "vae,gan,diffusion,vae_gan,latent_diffusion"
+    grid: bool = False
     hybrid: str = ""
     match: Literal["params", "time", "none"] = "none"
     minutes: Positive = 8.0
@@ -82,8 +85,21 @@ def with_parents(options: Options) -> Options:
     parents = load_recipe(recipe_of(options.hybrid, options.data)).parents
     if not parents:
         raise ValueError(f'--hybrid {options.hybrid}: its recipe names no parents; `parents = ("vae", "gan")` there would')
-    models, match = ",".join([options.hybrid, *parents]), "time" if options.match == "none" else options.match
-    return replace(options, models=models, match=match)
+    return replace(options, models=",".join([options.hybrid, *parents]), match=budget(options))
+
+
+def with_grid(options: Options) -> Options:
+    """The options of a grid, with an equal budget; ValueError where they name other models besides."""
+    if not options.grid:
+        return options
+    if options.hybrid or options.models != Options.models:
+        raise ValueError("--grid compares every autoencoder with every prior; leave out --models and --hybrid")
+    return replace(options, match=budget(options))
+
+
+def budget(options: Options) -> str:
+    """What a comparison of equals is matched by."""
+    return "time" if options.match == "none" else options.match
 
 
 # ---- recipes by name -------------------------------------------------------------------------------------------------
@@ -104,9 +120,13 @@ def entries(options: Options, data: Dataset) -> list[Entry]:
 def entry(name: str, data: Dataset) -> Entry:
     """A model with the defaults of its recipe; ValueError where that does not fit the data."""
     source = load_recipe(recipe_of(name, data.name))
-    knobs = {knob: field.default for knob, field in knob_class(source).__dataclass_fields__.items()}
     label = Path(name).stem if name.endswith(".py") else name
-    return built(label, source, knobs, data)
+    return built(label, source, defaults(source), data)
+
+
+def defaults(source: Source) -> dict[str, Any]:
+    """The knobs of a recipe as its file has them."""
+    return {knob: field.default for knob, field in knob_class(source).__dataclass_fields__.items()}
 
 
 def built(name: str, source: Source, knobs: dict[str, Any], data: Dataset, **known: Any) -> Entry:
@@ -166,7 +186,8 @@ def opened(options: Options) -> Iterator[Path]:
 
 def asked(options: Options, found: list[Entry]) -> dict[str, Any]:
     """What a comparison is, to tell it from another; a changed recipe is told of by `stored`."""
-    fields = {k: v for k, v in vars(options).items() if k not in ("data_dir", "out", "debug", "models", "hybrid", "minutes")}
+    told = ("data_dir", "out", "debug", "models", "hybrid", "grid", "minutes")  # elsewhere, or of no matter
+    fields = {k: v for k, v in vars(options).items() if k not in told}
     fields["minutes"] = options.minutes if options.match == "time" else None
     return fields | {"models": [one.name for one in found]}
 

@@ -73,6 +73,7 @@ class Table(NamedTuple):
     heads: list[str]
     rows: list[tuple[str, list[Cell]]]
     references: list[tuple[str, list[Cell]]]
+    corner: str = "model"  # heading of the first column
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------
@@ -263,15 +264,32 @@ def _sizes(result: dict, key: str, metrics: Sequence[str]) -> str:
     return " (" + " and ".join(f"{n:,}" for n in found.pop()) + ")" if len(found) == 1 else ""
 
 
+def crossed(result: dict) -> Table | None:
+    """Frechet distances of a grid, a row for each autoencoder, a column for each prior, a reason where a cell was refused.
+
+    None where the comparison is of no grid.
+    """
+    told = result.get("grid")
+    if not told:
+        return None
+    column = metric("fid" if any("fid" in (model.get("metrics") or {}) for model in result["models"]) else "frechet")
+    values = {model["name"]: column.get(model) for model in result["models"]}
+    first = best(list(values.values()), column.lower)
+    cells = {name: Cell(*shown(value), place == first) for place, (name, value) in enumerate(values.items())}
+    cells |= {name: Cell("refused", why) for name, why in told["refused"].items()}
+    rows = [(codes, [cells[f"{codes}_{prior}"] for prior in told["priors"]]) for codes in told["codes"]]
+    return Table("The grid", told["priors"], rows, [], column.title)
+
+
 def markdown(result: dict) -> str:
     """The tables for a README, each cell safe in a Markdown table; ends with a newline."""
     from genjax.compare.worth import borrowed, worth
 
-    parts, besides = [f"{plain(how(result))} Values: {rule(result)}"], worth(result)
+    parts, besides, grid = [f"{plain(how(result))} Values: {rule(result)}"], worth(result), crossed(result)
     if besides:
         parts.append(plain(f"{besides.title}: a difference is hybrid less parent. {borrowed(result)}"))
-    for each in [*([besides] if besides else []), *tables(result)]:
-        lines = [("model", *each.heads), ("---", *("---:" for _ in each.heads))]
+    for each in [*filter(None, (besides, grid)), *tables(result)]:
+        lines = [(each.corner, *each.heads), ("---", *("---:" for _ in each.heads))]
         lines += [(plain(name), *map(_bold, cells)) for name, cells in each.rows]
         lines += [(f"*{plain(name)}*", *map(_bold, cells)) for name, cells in each.references]
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
