@@ -12,7 +12,7 @@ from genjax.data.texts import reader
 from genjax.families.gan import implicit, relativistic
 from genjax.hybrids.adversarial import adversarial, samples
 from genjax.hybrids.conditioned import conditioned
-from genjax.nets import encoder, mlp, pooled
+from genjax.nets import encoder, mlp, pooled, projection
 
 data = "digits/captions"
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -44,7 +44,7 @@ def recipe(
     """
     read, tx = reader(spec.letters, spec.length), optax.adam(lr, b1=0.0, b2=0.99)
     generator = implicit(mlp((width, width), spec.shape), (latent,), classes=GIVEN)
-    critic, sees = mlp((width, width), ()), samples(generator, labelled=True)
+    critic, sees = projection(mlp((width, width), (width,)), GIVEN), samples(generator, labelled=True)
     model = adversarial(generator, critic, tx, tx, sees=sees, game=relativistic, r1=gamma, r2=gamma)
     text = pooled(encoder(len(spec.letters) + 1, words, spec.length, width=32, depth=2))
     model, show = conditioned(model, text, along=("critic",)), lambda x: 0.5 * x + 0.5

@@ -8,7 +8,7 @@ import pytest
 
 import genjax
 from genjax import augment
-from genjax.conditions import told
+from genjax.conditions import GIVEN, told
 from genjax.families.gan import coverage, each_right, hinge, implicit, least_squares, non_saturating, realism, wasserstein
 from genjax.families.styled import path_lengths, styled
 from genjax.hybrids.adversarial import adversarial, augmented, samples
@@ -257,6 +257,15 @@ def test_labels_are_checked():
 def test_a_generator_of_the_wrong_shape_is_refused():
     with pytest.raises(ValueError, match=r"the generator makes \(4, 4, 2\) an example, but data are \(4, 4, 1\)"):
         implicit(small((4, 4, 2)), LATENT).init(KEY, batch())
+
+
+def test_projection_of_arrays_is_that_of_labels_where_they_are_one_hot():
+    x, y = batch()["x"], batch()["y"]
+    labels, arrays = projection(small((5,)), CLASSES), projection(small((5,)), GIVEN)
+    params = labels.init(KEY, x, y)
+    kernel = {"given": {"kernel": params["head"]["classes"]}, "Dense_0": params["head"]["Dense_0"]}
+    told = arrays.apply(params | {"head": kernel}, x, jax.nn.one_hot(y, CLASSES))
+    np.testing.assert_allclose(told, labels.apply(params, x, y), rtol=1e-5)
 
 
 def test_projection_is_the_inner_product_with_the_label():

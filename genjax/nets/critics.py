@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.conditions import GIVEN
 from genjax.nets.base import Net, as_net
 
 # ---- spectral normalization ------------------------------------------------------------------------------------------
@@ -99,11 +100,11 @@ def packed(critic: Net, m: int) -> Net:
 
 
 def projection(trunk: Net, classes: int) -> Net:
-    """Net (x, y) -> (B,) logits as in (3), for labels y (B,) of `samples(model, labelled=True)`.
+    """Net (x, y) -> (B,) logits as in (3), for y of `samples(model, labelled=True)`: labels (B,), or arrays (B, C).
 
     Args:
       trunk: x -> (B, F) features.
-      classes: labels are 0 .. classes - 1.
+      classes: labels are 0 .. classes - 1; GIVEN for arrays, of which the network's embedding is linear.
     """
     return _on_features(trunk, as_net(_Projection(classes)))
 
@@ -130,8 +131,11 @@ class _Projection(nn.Module):
 
     @nn.compact
     def __call__(self, h: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        if self.classes == GIVEN and y is not None and y.ndim == 2:
+            return nn.Dense(1)(h)[:, 0] + jnp.sum(nn.Dense(h.shape[-1], use_bias=False, name="given")(y) * h, axis=-1)
         if y is None or y.ndim != 1 or not jnp.issubdtype(y.dtype, jnp.integer):
-            raise ValueError("a projection critic needs integer labels (B,) beside x: give sees=samples(model, labelled=True)")
+            raise ValueError("a projection critic needs integer labels (B,) beside x, or arrays (B, C) with classes=GIVEN: "
+                             "give sees=samples(model, labelled=True)")  # fmt: skip
         table = self.param("classes", nn.initializers.normal(h.shape[-1] ** -0.5), (self.classes, h.shape[-1]))
         return nn.Dense(1)(h)[:, 0] + jnp.sum(jax.nn.one_hot(y, self.classes) @ table * h, axis=-1)
 
