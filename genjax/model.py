@@ -53,7 +53,9 @@ class Model(NamedTuple):
     decode: Callable[..., jax.Array] | None = None  # (params, codes, y=None) -> x
     log_prob: Callable[[Params, Batch], jax.Array] | None = None  # exact, nats per example; a bound never has this name
     bound: Callable[..., jax.Array] | None = None  # (params, key, batch, samples=1) -> lower bound on log_prob, nats
-    complete: Callable[..., jax.Array] | None = None  # (params, keys, opening (B, L, ...), y=None) -> x
+    by_place: Callable[[Params, Batch], jax.Array] | None = None  # (B, *places) whose sum is log_prob, each given those before
+    complete: Callable[..., jax.Array] | None = None  # (params, keys, opening (B, L, ...), y=None) -> x; beside a `by_place`
+    # also known=(B,), how many places of each row's opening hold: prefixes of many lengths in one program
     memory: Callable[[Params, jax.Array, Batch], Batch] | None = None  # the rows that ride with the first batch
     latent_code: LatentCode | None = None  # what bits-back and lossy compression need
     energy: Callable[..., jax.Array] | None = None  # (params, x, y=None) -> (B,) nats, -log p(x) up to an unknown constant
@@ -182,7 +184,7 @@ def memory_under(models: dict[str, Model], see: Callable | None = None) -> Calla
 def need(model: Model, field: str, who: str) -> Callable:
     """The capability `field` of a model, or a ValueError that says which is missing and which there are."""
     if (capability := getattr(model, field)) is None:
-        able = ("encode", "decode", "log_prob", "bound", "energy", "complete")
+        able = ("encode", "decode", "log_prob", "by_place", "bound", "energy", "complete")
         have = [name for name in able if getattr(model, name) is not None]
         raise ValueError(f"{who} needs a model with `{field}`; this one has {', '.join(have) or 'only `sample`'}")
     return capability

@@ -57,51 +57,57 @@ def autoregressive(
             raise ValueError(f"the network gives {got} for one example, but this head needs {(*places, head.parts)}")
         return params
 
-    def log_prob(params: Params, batch: Batch) -> jax.Array:
+    def by_place(params: Params, batch: Batch) -> jax.Array:
         x = head.start(batch["x"])
-        theta = net.apply(params["net"], x, condition(batch.get("y")))
-        return flat_sum(head.log_prob(theta, x))  # 1
+        return head.log_prob(net.apply(params["net"], x, condition(batch.get("y"))), x)
+
+    def log_prob(params: Params, batch: Batch) -> jax.Array:
+        return flat_sum(by_place(params, batch))  # 1
 
     def loss(params: Params, key: jax.Array, batch: Batch) -> Loss:
         value = -log_prob(params, batch).mean()
         return Loss(value, {"nats_per_place": value / count})
 
-    def draws(keys: jax.Array, place: jax.Array, theta: jax.Array, opening: jax.Array) -> jax.Array:
-        """(B, *held) from theta (B, parts), or what the opening (B, L, *held) says."""
+    def draws(keys: jax.Array, place: jax.Array, theta: jax.Array, opening: jax.Array, known: jax.Array) -> jax.Array:
+        """(B, *held) from theta (B, parts), or what the opening (B, L, *held) says, of which `known` () or (B,) places hold."""
         drawn = jax.vmap(lambda key, theta: head.draw(jax.random.fold_in(key, place), theta))(keys, theta)
-        if not (known := opening.shape[1]):
+        if not (length := opening.shape[1]):
             return drawn
-        return jnp.where(place < known, opening[:, jnp.minimum(place, known - 1)], drawn)
+        holds = (place < known).reshape(-1, *[1] * len(held))
+        return jnp.where(holds, opening[:, jnp.minimum(place, length - 1)], drawn)
 
-    def walked(params: Params, keys: jax.Array, opening: jax.Array, y: jax.Array | None) -> jax.Array:
+    def walked(params: Params, keys: jax.Array, y: jax.Array | None, *opening: jax.Array) -> jax.Array:
         state, step = net.walk(params["net"], len(keys), places, condition(y))
 
         def one(carry, place):
             state, theta = step(carry[0], place, carry[1])
-            x = draws(keys, place, theta, opening)
+            x = draws(keys, place, theta, *opening)
             return (state, x), x
 
         _, x = jax.lax.scan(one, (state, empty(len(keys))[:, 0]), jnp.arange(count))
         return x.swapaxes(0, 1)
 
-    def recomputed(params: Params, keys: jax.Array, opening: jax.Array, y: jax.Array | None) -> jax.Array:
+    def recomputed(params: Params, keys: jax.Array, y: jax.Array | None, *opening: jax.Array) -> jax.Array:
         def one(x, place):
             theta = net.apply(params["net"], x.reshape(-1, *shape), condition(y)).reshape(-1, count, head.parts)
-            return x.at[:, place].set(draws(keys, place, theta[:, place], opening)), None
+            return x.at[:, place].set(draws(keys, place, theta[:, place], *opening)), None
 
         return jax.lax.scan(one, empty(len(keys)), jnp.arange(count))[0]
 
     def empty(size: int) -> jax.Array:
         return jnp.zeros((size, count, *held), jax.eval_shape(head.start, jax.ShapeDtypeStruct((1,), jnp.float32)).dtype)
 
-    def complete(params: Params, keys: jax.Array, opening: jax.Array, y: jax.Array | None = None) -> jax.Array:
+    def complete(
+        params: Params, keys: jax.Array, opening: jax.Array, y: jax.Array | None = None, known: jax.Array | None = None
+    ) -> jax.Array:
         if opening.shape[1] > count or opening.shape[2:] != held:
             raise ValueError(f"an opening is (B, L, *{held}) with L <= {count}, but this one is {opening.shape}: shorten it")
-        x = (walked if cached and net.walk else recomputed)(params, keys, head.start(jnp.asarray(opening)), y)
+        known = jnp.asarray(opening.shape[1]) if known is None else jnp.minimum(known, opening.shape[1])
+        x = (walked if cached and net.walk else recomputed)(params, keys, y, head.start(jnp.asarray(opening)), known)
         return head.finish(x.reshape(-1, *shape))
 
     def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
         return complete(params, keys, head.finish(empty(len(keys))[:, :0]), y)
 
     move = Phase("likelihood", loss, ("net",), tx)
-    return Model(init, ((move,),), sample, ("net",), log_prob=log_prob, complete=complete)
+    return Model(init, ((move,),), sample, ("net",), log_prob=log_prob, by_place=by_place, complete=complete)

@@ -50,14 +50,16 @@ def rewarded(model: Model, reward: Reward, tx: optax.GradientTransformation, way
     first = [tuple(under("model", phase) for phase in stage) for stage in model.stages]
     first[-1] += (follow,)
     trains = tuple(f"model/{path}" for path in model.generates)
-    lifted = lambda name: getattr(model, name) and (lambda params, *inputs: getattr(model, name)(params["model"], *inputs))
+    lifted = lambda name: (one := getattr(model, name)) and (
+        lambda params, *inputs, **asked: one(params["model"], *inputs, **asked)
+    )
     return Model(
         init,
         (*first, (Phase("reward", earn, trains, tx),)),
         lambda params, keys, y=None: model.sample(params["model"], keys, y),
         trains,
         memory=memory_under({"model": model}),
-        **{name: lifted(name) for name in ("encode", "decode", "log_prob", "bound", "complete")},
+        **{name: lifted(name) for name in ("encode", "decode", "log_prob", "by_place", "bound", "complete")},
     )
 
 
