@@ -7,6 +7,7 @@ logistics     a mixture of discretized logistics over the channels of a pixel, G
 """
 
 from collections.abc import Callable
+from math import ceil
 from typing import NamedTuple
 
 import jax
@@ -26,13 +27,22 @@ class Head(NamedTuple):
     draw: Callable[[jax.Array, jax.Array], jax.Array]  # (key, theta (parts,)) -> one place
 
 
-def categorical(levels: int, *, grid: bool = True, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Head:
+def categorical(
+    levels: int,
+    *,
+    grid: bool = True,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    inverse: bool = False,
+) -> Head:
     """Tokens 0 .. levels - 1.
 
     Args:
       levels: how many tokens there are.
       grid: batches hold token k as k / (levels - 1), as `data.unit` makes them; False where they hold the integers.
       temperature, top_k, top_p: of sampling; 1, 0 and 1 sample the model itself.
+      inverse: draw by two random numbers a token rather than one for each level, for thousands of them; other samples of a key.
     """
 
     def start(x: jax.Array) -> jax.Array:  # what is no number becomes a token out of range, whose probability is NaN
@@ -46,7 +56,7 @@ def categorical(levels: int, *, grid: bool = True, temperature: float = 1.0, top
         return of_token - jax.nn.logsumexp(logits, axis=-1)
 
     def draw(key: jax.Array, logits: jax.Array) -> jax.Array:
-        return jax.random.categorical(key, likeliest(logits / temperature, top_k, top_p))
+        return (by_inverse if inverse else jax.random.categorical)(key, likeliest(logits / temperature, top_k, top_p))
 
     if temperature <= 0 or not 0 < top_p <= 1 or not 0 <= top_k <= levels:
         raise ValueError(f"sampling needs temperature > 0, 0 < top_p <= 1 and top_k of 0 .. {levels}, "
@@ -74,6 +84,20 @@ def bernoulli(*, grid: bool = True, temperature: float = 1.0) -> Head:
         return jax.random.bernoulli(key, jax.nn.sigmoid(logit[0] / temperature)).astype(jnp.int32)
 
     return tokens._replace(parts=1, log_prob=log_prob, draw=draw)
+
+
+def by_inverse(key: jax.Array, logits: jax.Array) -> jax.Array:
+    """A token by the inverse of the distribution function: a block of about the root of all levels, then one inside of it."""
+    width = ceil(len(logits) ** 0.5)
+    mass = jnp.pad(jnp.exp(logits - logits.max()), (0, -len(logits) % width)).reshape(-1, width)
+    u, v = jax.random.uniform(key, (2,))
+
+    def chosen(mass: jax.Array, u: jax.Array) -> jax.Array:
+        upto = jnp.cumsum(mass)
+        return jnp.sum(upto <= u * upto[-1])  # u < 1, so never one without mass
+
+    block = chosen(mass.sum(1), u)
+    return block * width + chosen(mass[block], v)
 
 
 def likeliest(logits: jax.Array, top_k: int = 0, top_p: float = 1.0) -> jax.Array:

@@ -13,7 +13,7 @@ from genjax.data.texts import letters
 from genjax.families.autoregressive import autoregressive
 from genjax.heads import bernoulli, categorical, likeliest, logistics, normals
 from genjax.model import as_batch
-from genjax.nets import gpt, made, pixelcnn
+from genjax.nets import gpt, lstm, made, pixelcnn
 from genjax.nets.transformer import BLOCK, attention
 
 TX = optax.adam(1e-3)
@@ -25,6 +25,7 @@ NETS = {
     "made, direct": (made((9,), 3, levels=3, order=(2, 0, 3, 1), direct=True), (4,), 3),
     "gpt": (gpt(3, 3, 4, width=8, depth=2, heads=2), (4,), 3),
     "gpt, learned places": (gpt(3, 3, 4, width=8, depth=2, heads=2, rotary=False, remat=True), (2, 2), 3),
+    "lstm": (lstm(3, 3, width=8, embedding=4), (4,), 3),
     "pixelcnn": (pixelcnn(3, levels=3, **SMALL), (3, 2, 1), 3),
 }
 each = pytest.mark.parametrize("name", NETS)
@@ -64,6 +65,9 @@ def test_probabilities_of_all_states_sum_to_one(name):
     log_p = jax.jit(model.log_prob)(params, as_batch(all_states(shape, levels)))
     assert abs(np.exp(np.asarray(log_p, np.float64)).sum() - 1) < 1e-5
     assert np.std(log_p) > 0.1
+    by_place = jax.jit(model.by_place)(params, as_batch(all_states(shape, levels)))
+    assert by_place.shape[1:] == shape
+    np.testing.assert_allclose(by_place.reshape(len(log_p), -1).sum(1), log_p, rtol=1e-5)
 
 
 @each
@@ -186,6 +190,15 @@ def test_likeliest_keeps_the_top_k_and_the_nucleus():
     assert kept() == [0, 1, 2, 3]
 
 
+def test_draws_by_the_inverse_follow_the_logits_and_leave_out_what_has_no_mass():
+    head = categorical(7, grid=False, top_k=5, inverse=True)
+    logits = jnp.asarray([0.3, -9.0, 1.0, -0.5, 2.0, 0.0, -2.0])
+    drawn = jax.jit(jax.vmap(head.draw, (0, None)))(jax.random.split(jax.random.key(0), 40_000), logits)
+    seen, p = np.bincount(drawn, minlength=7) / 40_000, np.asarray(jax.nn.softmax(likeliest(logits, 5)))
+    assert seen[[1, 6]].tolist() == [0, 0] and drawn.dtype == jnp.int32
+    assert (np.abs(seen - p) < 5 * np.sqrt(p * (1 - p) / 40_000) + 1e-9).all()
+
+
 def test_low_temperature_takes_the_likeliest():
     head = categorical(4, temperature=1e-3)
     logits = jnp.asarray([0.0, 0.3, 0.2, 0.1])
@@ -222,6 +235,18 @@ def test_a_completed_sample_is_the_sample_that_began_so(cached):
     other = jax.jit(model.complete)(params, keys, (x[:, :2] + 1) % 3)
     np.testing.assert_array_equal(other[:, :2], (x[:, :2] + 1) % 3)
     assert (other[:, 2:] != x[:, 2:]).any()
+
+
+@pytest.mark.parametrize(("name", "cached"), [("lstm", True), ("gpt", False), ("pixelcnn", True)])
+def test_as_much_of_an_opening_holds_as_its_row_is_told(name, cached):
+    model, params = built(name, cached=cached)
+    keys, count = jax.random.split(jax.random.key(6), 32), int(np.prod(NETS[name][1]))
+    opening, known = jax.random.randint(jax.random.key(7), (32, count), 0, 3), jnp.arange(32) % (count + 1)
+    whole = jax.jit(model.complete)(params, keys, opening, known=known)
+    for length in range(count + 1):
+        rows = known == length
+        cut = jax.jit(model.complete)(params, keys[rows], opening[rows, :length])
+        np.testing.assert_array_equal(whole[rows], cut)
 
 
 def test_an_opening_longer_than_the_context_is_refused():

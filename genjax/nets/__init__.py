@@ -12,6 +12,7 @@ from genjax.nets.pixelcnn import pixelcnn
 from genjax.nets.resgan import resgan_critic, resgan_generator
 from genjax.nets.stylegan2 import stylegan2, stylegan2_critic
 from genjax.nets.stylegan3 import stylegan3
+from genjax.nets.text import lstm, text_critic
 from genjax.nets.time import timed_mlp
 from genjax.nets.transformer import encoder, gpt, pooled
 from genjax.nets.unet import unet
@@ -30,6 +31,7 @@ __all__ = [
     "gpt",
     "growing_critic",
     "growing_generator",
+    "lstm",
     "made",
     "maxout",
     "minibatch_discrimination",
@@ -44,6 +46,7 @@ __all__ = [
     "stylegan2",
     "stylegan2_critic",
     "stylegan3",
+    "text_critic",
     "timed_mlp",
     "unet",
 ]
