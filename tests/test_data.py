@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from genjax import data
-from genjax.data import files, order, sources
+from genjax.data import files, oracle, order, sources
 from genjax.data.base import Indexed, complete
 from genjax.data.texts import caption_of, captioned, reader
 
@@ -621,6 +621,32 @@ def test_a_caption_is_read_letter_by_letter_and_what_cannot_be_is_refused():
         read("")
     with pytest.raises(ValueError, match="no captions: take a set that has, like emoji32/captions"):
         reader("", 0)
+
+
+@pytest.mark.slow
+def test_the_oracle_of_seqgan_scores_its_own_samples_at_its_entropy_and_uniform_tokens_far_above(folder):
+    nats, sequences = data.oracle_nats(folder), data.load("seqgan_oracle", folder)
+    assert sequences.spec == data.Spec((20,), 5000, 0)
+    assert [len(sequences.splits[name].x) for name in ("train", "valid", "test")] == [10_000] * 3
+    own = nats(sequences.splits["test"].x[:4000])
+    assert abs(own.mean() - 5.754) < 0.02
+    uniform = nats(np.random.default_rng(1).integers(0, 5000, (2000, 20)))
+    assert abs(uniform.mean() - 11.43) < 0.05
+    with pytest.raises(ValueError, match=r"tokens are 0 \.\. 5000, but the oracle knows 0 \.\. 4999"):
+        nats(np.array([[0, 5000]]))
+
+
+def test_the_oracle_draws_as_often_as_it_says():
+    """A small one, all of whose sequences of its length can be counted."""
+    rng = np.random.default_rng(0)
+    shapes = {"embedding": (3, 2), "W": (2, 2), "U": (2, 2), "b": (2,), "Wout": (2, 3), "bout": (3,)}
+    weights = {name: rng.normal(size=shapes.get(name) or shapes[name[0]]).astype(np.float32) for name in oracle.NAMES}
+    drawn = oracle.drawn(weights, rng, 20_000)[:, :3]
+    every = np.stack(np.meshgrid(*[np.arange(3)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    p = np.exp(-3 * oracle.nats(weights, every))
+    assert abs(p.sum() - 1) < 1e-5
+    seen = np.bincount(drawn @ [9, 3, 1], minlength=27) / len(drawn)
+    assert (np.abs(seen - p) < 5 * np.sqrt(p * (1 - p) / len(drawn)) + 1e-4).all()
 
 
 def test_emoji_keep_the_tones_of_one_together(folder):

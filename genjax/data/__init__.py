@@ -3,7 +3,7 @@
 from genjax.data.base import DataError, Dataset, Indexed, Spec, Split, joined, spec_from
 from genjax.data.order import feed, fetch, row_block, rows
 from genjax.data.prepare import binarize, dequantize, identity, symmetric, unit
-from genjax.data.sources import load, names
+from genjax.data.sources import load, names, oracle_nats
 from genjax.data.toys import TOYS, toy_centres, toy_log_prob
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "joined",
     "load",
     "names",
+    "oracle_nats",
     "row_block",
     "rows",
     "spec_from",

@@ -18,7 +18,7 @@ from zlib import crc32
 
 import numpy as np
 
-from genjax.data import files
+from genjax.data import files, oracle
 from genjax.data.base import DataError, Dataset, Indexed, Rows, Spec, Split, agree, check, complete, cut, take
 from genjax.data.texts import captioned
 from genjax.data.toys import TOYS, toy
@@ -236,6 +236,22 @@ def text(path: Path, root: Path, length: int = 128) -> Found:
     return spec, {name: Split(windows(part, length)) for name, part in parts}
 
 
+def seqgan_oracle(root: Path) -> Found:
+    """30 000 sequences of 20 tokens drawn from SeqGAN's oracle with seed 0, a third each: half a minute, see `oracle_nats`."""
+    weights, rng = _oracle(root), np.random.default_rng(0)
+    splits = {name: Split(oracle.drawn(weights, rng, 10_000)) for name in ("train", "valid", "test")}
+    return Spec((oracle.LENGTH,), len(weights["bout"]), 0), splits
+
+
+def oracle_nats(data_dir: str | Path | None = None) -> Callable[[np.ndarray], np.ndarray]:
+    """NLL_oracle (1609.05473): sequences (n, T) of tokens -> (n,) nats a token under SeqGAN's oracle."""
+    return partial(oracle.nats, _oracle(_needed(_root(data_dir), "seqgan_oracle")))
+
+
+def _oracle(root: Path) -> oracle.Weights:
+    return files.npz(root / "seqgan_oracle/seqgan_oracle.npz", root, oracle.NAMES)
+
+
 def windows(series: np.ndarray, length: int) -> np.ndarray:
     """(T, ...) -> (T // length, length, ...): pieces that do not overlap."""
     count = len(series) // length
@@ -264,11 +280,11 @@ HERE: dict[str, Callable[[], Found]] = {"digits": digits, "digits/captions": lam
 FOLDER: dict[str, Callable[[Path], Found]] = {
     **{name: partial(idx_images, name) for name in ("mnist", "fashion_mnist")},
     **{f.__name__: f for f in (mnist_static_bin, omniglot, frey, olivetti, cifar10_3000, cifar10_jpeg75)},
-    **{f.__name__: f for f in (fsdd, tinyshakespeare)},
     **{f"emoji{size}": partial(emoji, size, "group") for size in (32, 64)},
     **{f"emoji{size}/captions": partial(emoji, size, "caption") for size in (32, 64)},
     "mnist/captions": lambda root: worded(idx_images("mnist", root), NUMBERS),
     "fashion_mnist/captions": lambda root: worded(idx_images("fashion_mnist", root), CLOTHES),
+    **{f.__name__: f for f in (fsdd, tinyshakespeare, seqgan_oracle)},
     **{
         f"binary_density/{name}": partial(binary_density, name)
         for name in ("nltcs", "plants", "baudio", "jester", "bnetflix", "accidents", "mushrooms", "dna")
