@@ -31,6 +31,7 @@ from genjax.hybrids.adversarial import adversarial, augmented, reconstructions, 
 from genjax.hybrids.cascade import cascade
 from genjax.hybrids.conditioned import conditioned
 from genjax.hybrids.distilled import consistent, distilled, halved
+from genjax.hybrids.judged import judged
 from genjax.hybrids.latent import latent
 from genjax.hybrids.lora import lora
 from genjax.hybrids.progressive import progressive
@@ -275,6 +276,9 @@ TABLE: dict[str, Callable[..., Model]] = {
     ),
     "rewarded(adversarial(implicit))": lambda tx=None: rewarded(toy_gan(tx), brightness, tx or adam()),
     "rewarded(autoregressive)": lambda tx=None: rewarded(toy_pixels(tx), brightness, tx or adam(), likelihood(0.1)),
+    "judged(autoregressive)": lambda tx=None: judged(
+        toy_pixels(tx), small(()), tx or adam(), tx or adam(), cuts=2, rollouts=2
+    ),
     "rewarded(latent(vae, diffusion))": lambda tx=None: rewarded(
         latent(toy_vae(tx), toy_diffusion(LATENT, tx)), brightness, tx or adam(), filtered(0.5)
     ),
@@ -383,6 +387,7 @@ COVERS = {  # public constructor -> its rows
     "genjax.hybrids.lora.lora": "lora(vae)",
     "genjax.hybrids.refined.refined": "refined(adversarial(implicit), diffusion)",
     "genjax.hybrids.tilted.tilted": "tilted(flow)",
+    "genjax.hybrids.judged.judged": "judged(autoregressive)",
     "genjax.hybrids.rewarded.rewarded": "rewarded(adversarial(implicit))",
 }
 
