@@ -12,7 +12,7 @@ from genjax.conditions import GIVEN, told
 from genjax.families.gan import coverage, each_right, hinge, implicit, least_squares, non_saturating, realism, wasserstein
 from genjax.families.styled import path_lengths, styled
 from genjax.hybrids.adversarial import adversarial, augmented, samples
-from genjax.hybrids.penalties import box, moved, smooth, squared_slopes, unit_slope
+from genjax.hybrids.penalties import Told, bare, box, moved, smooth, squared_slopes, unit_slope
 from genjax.hybrids.progressive import progressive
 from genjax.model import as_batch, example_keys, put, stream
 from genjax.nets import Net, mlp, packed, projection, spectral
@@ -101,6 +101,10 @@ def test_conditions_are_not_penalized():
     np.testing.assert_allclose(squared_slopes(lambda s: linear(s) + 100 * s[1], seen), np.full(4, LINEAR @ LINEAR), rtol=1e-6)
     both = lambda s: linear(s) + s[1][:, 0]
     np.testing.assert_allclose(squared_slopes(both, (seen[0], draw(4, 2))), np.full(4, LINEAR @ LINEAR + 1), rtol=1e-6)
+    told = lambda s: both(bare(s))
+    np.testing.assert_allclose(squared_slopes(told, (seen[0], Told(draw(4, 2)))), np.full(4, LINEAR @ LINEAR), rtol=1e-6)
+    between = unit_slope(told, KEY, as_batch(seen[0]), (seen[0], Told(draw(4, 2))), (draw(4, 3, seed=1), Told(draw(4, 2))))
+    np.testing.assert_allclose(between, ((LINEAR @ LINEAR) ** 0.5 - 1) ** 2, rtol=1e-5)
 
 
 def test_lazy_penalties_have_the_same_gradient_on_average():

@@ -22,7 +22,7 @@ import optax
 
 from genjax.augment import Augment, sometimes
 from genjax.families.gan import Game, non_saturating
-from genjax.hybrids.penalties import Seen, moved, smooth
+from genjax.hybrids.penalties import Seen, Told, bare, moved, smooth
 from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, need, stream
 from genjax.nets import Net
 
@@ -30,12 +30,12 @@ Sees = Callable[[Params, jax.Array, Batch], tuple[Seen, Seen]]  # (params, key, 
 
 
 def samples(model: Model, *, labelled: bool = False) -> Sees:
-    """The critic sees data against samples; `labelled`: also the labels (B,), the same on both sides."""
+    """The critic sees data against samples; `labelled`: also what both were told, labels (B,) or arrays (B, ...)."""
 
     def sees(params: Params, key: jax.Array, batch: Batch) -> tuple[Seen, Seen]:
         if labelled and "y" not in batch:
             raise ValueError("a critic that sees labels needs data with labels y; without them use labelled=False")
-        label = (batch["y"],) if labelled else ()
+        label = (Told(batch["y"]),) if labelled else ()
         return (batch["x"], *label), (model.sample(params, example_keys(key, batch), batch.get("y")), *label)
 
     return sees
@@ -115,7 +115,7 @@ def adversarial(
         if name in params:
             raise ValueError(f"the model has a branch {name!r} already; give this critic another name=")
         real, _ = sees(params, key, batch)
-        return params | {name: critic.init(stream(key, name), *real)}
+        return params | {name: critic.init(stream(key, name), *bare(real))}
 
     def verdict(weights: Params, key: jax.Array, batch: Batch, real: Seen, fake: Seen) -> Loss:
         """The critic's loss, of its weights."""
@@ -150,7 +150,7 @@ def adversarial(
 
 
 def _logits(critic: Net, params: Params, seen: Seen) -> jax.Array:
-    logits = critic.apply(params, *seen)
+    logits = critic.apply(params, *bare(seen))
     if logits.ndim != 1 or seen[0].shape[0] % logits.shape[0]:
         raise ValueError(f"a critic gives one logit an example, (B,); this one gives {logits.shape}: give it out=()")
     return logits

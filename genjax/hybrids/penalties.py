@@ -8,10 +8,12 @@
 Lazy R1 (1912.04958) counts every k-th step. A phase of its own could do that, but would have an Adam of its own, which
 takes any weight out of a loss again. A coin inside the critic's loss leaves one loss and one optimizer.
 
-An input of a critic with one number an example, (B,), is a condition: a label, a time. No penalty looks at its slope.
+An input of a critic with one number an example, (B,), is a condition: a label, a time. So is any that is `Told`. No penalty
+looks at the slope of a condition: the critic would unlearn it.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +21,21 @@ import optax
 
 from genjax.model import Batch, example_keys, stream
 
-Seen = tuple[jax.Array, ...]  # the inputs of the critic for a batch of examples
+
+class Told(NamedTuple):
+    """A condition among what a critic sees, the same on both sides."""
+
+    y: jax.Array
+
+
+Seen = tuple[jax.Array | Told, ...]  # the inputs of the critic for a batch of examples
 Logits = Callable[[Seen], jax.Array]  # -> (n,), n = B, or B / m of a critic that judges m together
 Penalty = Callable[[Logits, jax.Array, Batch, Seen, Seen], jax.Array]  # (logits, key, batch, real, fake) -> scalar
 
 
 def squared_slopes(logits: Logits, seen: Seen) -> jax.Array:
     """(n,): of every logit the squared norm of its gradient with respect to all data it sees."""
-    is_data = [x.ndim > 1 for x in seen]
+    is_data = [not isinstance(x, Told) and x.ndim > 1 for x in seen]
 
     def total(data):
         given = iter(data)
@@ -58,9 +67,14 @@ def smooth(r1: float = 0.0, r2: float = 0.0, gp: float = 0.0, lazy: int = 1) -> 
 def unit_slope(logits: Logits, key: jax.Array, batch: Batch, real: Seen, fake: Seen) -> jax.Array:
     """(2), one e an example for all that is seen of it."""
     e = jax.vmap(jax.random.uniform)(example_keys(stream(key, "between"), batch))
-    mix = lambda a, b: b + e.reshape(-1, *[1] * (a.ndim - 1)) * (a - b) if a.ndim > 1 else a
+    mix = lambda a, b: b + e.reshape(-1, *[1] * (a.ndim - 1)) * (a - b) if not isinstance(a, Told) and a.ndim > 1 else a
     slopes = squared_slopes(logits, tuple(mix(a, b) for a, b in zip(real, fake, strict=True)))
     return jnp.mean((jnp.sqrt(slopes + 1e-12) - 1.0) ** 2)  # a root at 0 has no derivative
+
+
+def bare(seen: Seen) -> tuple[jax.Array, ...]:
+    """What is seen as a network takes it."""
+    return tuple(x.y if isinstance(x, Told) else x for x in seen)
 
 
 def box(side: float) -> optax.GradientTransformation:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.hybrids.adversarial import Sees
-from genjax.hybrids.penalties import Seen
+from genjax.hybrids.penalties import Seen, Told
 from genjax.model import Batch, Model, Params, example_keys, normal, stream
 from genjax.nets import Net
 from genjax.schedules import At, Process, at, back, noised
@@ -57,7 +57,7 @@ def steps_of(generator: Net, latent: Sequence[int], process: Process, steps: int
         x_s = noised(process, x, normal(some("noise"), x.shape[1:]), s)
         x_t = _onward(process, x_s, normal(some("more"), x.shape[1:]), s, t)
         made = _drawn(generator, params, some("back"), process, x_t, t, s, latent)
-        return (x_s, t, x_t), (made, t, x_t)
+        return (x_s, t, Told(x_t)), (made, t, Told(x_t))
 
     return sees
 
