@@ -61,6 +61,7 @@ class Model(NamedTuple):
     energy: Callable[..., jax.Array] | None = None  # (params, x, y=None) -> (B,) nats, -log p(x) up to an unknown constant
     denoise: Callable[..., jax.Array] | None = None  # (params, x_t, t, y=None) -> E[x_0 | x_t]; t (B,) or one for all
     process: Process | None = None  # which noised x_t
+    infer: Callable[..., tuple[jax.Array, jax.Array]] | None = None  # (params, key, batch) -> z ~ q(z|x), log p(x|z)/q(z|x)
 
 
 # ---- random numbers: fold by name, by step, by example; so nothing depends on what else was drawn --------------------

@@ -10,20 +10,22 @@ import optax
 import pytest
 
 import genjax
-from genjax.bijections import actnorm, causal, planar
+from genjax.bijections import actnorm, causal, chain, planar
 from genjax.densities import bernoulli, discretized_logistic, gaussian, log_sigmoid_difference, normal_kl, normal_log_prob
 from genjax.families.diffusion import clean, noise, velocity
+from genjax.families.flow import flow
 from genjax.families.gan import hinge, implicit, non_saturating, relativistic
 from genjax.families.vae import vae
 from genjax.hybrids.adversarial import adversarial
 from genjax.hybrids.latent import latent
+from genjax.hybrids.lora import lora
 from genjax.model import Loss, Model, Phase, as_batch, get, pick, place, put, stream
 from genjax.nets import made, mlp
 from genjax.precision import half
 from genjax.samplers import ddim
 from genjax.schedules import cosine, noised, straight, uniform_grid
 from genjax.splines import affine
-from tests.table import LATENT, batch, model, small, start, toy_diffusion, toy_vae
+from tests.table import LATENT, batch, model, small, start, toy_autoencoder, toy_diffusion, toy_vae
 
 KEY = jax.random.key(0)
 processes = pytest.mark.parametrize("process", [cosine(), straight()], ids=["cosine", "straight"])
@@ -302,6 +304,83 @@ def test_latent_decodes_what_its_prior_draws():
     np.testing.assert_allclose(
         m.sample(params, keys), toy_vae().decode(params["autoencoder"], prior * params["scale"] ** 0.5), rtol=1e-6
     )
+
+
+def of_normal_codes(scale=1.7, prior=None, **options):
+    """latent(linear VAE, N(MEAN, SD^2)) as a flow or another prior: (model, params, log p of x, the ELBO of x)."""
+    mean, sd = np.array([0.4, -0.6]), np.array([0.5, 0.8])
+    linear, inner, _ = linear_gaussian(sigma=0.5, **options)
+    loadings, offset = (np.asarray(inner["decoder"]["Dense_0"][name], np.float64) for name in ("kernel", "bias"))
+    codes = {"shift": jnp.asarray(mean / scale, jnp.float32), "log_scale": jnp.asarray(np.log(scale / sd), jnp.float32)}
+    params = {"autoencoder": inner, "prior": {"flow": codes}, "scale": jnp.asarray(scale**2)}
+    covariance = loadings.T @ np.diag(sd**2) @ loadings + 0.25 * np.eye(4)
+
+    def log_prob(x):
+        d = x - offset - mean @ loadings
+        mahalanobis = np.einsum("bi,ij,bj->b", d, np.linalg.inv(covariance), d)
+        return -0.5 * (mahalanobis + np.linalg.slogdet(covariance)[1] + 4 * np.log(2 * np.pi))
+
+    def elbo(x):
+        q = linear.latent_code.posterior(inner, jnp.asarray(x, jnp.float32))
+        q_mean, q_sd = (np.asarray(part, np.float64) for part in q)
+        error = ((x - offset - q_mean @ loadings) ** 2).sum(1) + (q_sd**2 * (loadings**2).sum(1)).sum(1)
+        kl = np.log(sd / q_sd) + 0.5 * ((q_sd**2 + (q_mean - mean) ** 2) / sd**2 - 1.0)
+        return -0.5 * (error / 0.25 + 4 * np.log(2 * np.pi * 0.25)) - kl.sum(1)
+
+    return latent(linear, prior or flow(actnorm(), (2,), optax.sgd(1.0))), params, log_prob, elbo
+
+
+def test_a_prior_of_standard_normal_codes_has_the_bound_of_the_vae():
+    m, params, *_ = of_normal_codes()
+    params["prior"]["flow"] = {"shift": jnp.zeros(2), "log_scale": jnp.full(2, 0.5 * jnp.log(params["scale"]))}
+    x, (linear, inner, _) = as_batch(jax.random.normal(KEY, (6, 4))), linear_gaussian()
+    inner["encoder"]["Dense_0"]["bias"] += jnp.array([0.3, -0.3, 0.2, 0.2])  # so that weights differ
+    params["autoencoder"] = inner
+    np.testing.assert_allclose(m.bound(params, KEY, x), linear.bound(inner, KEY, x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"flow": actnorm()}], ids=["normal", "flow"])
+def test_many_samples_under_a_learned_prior_reach_the_truth(options):
+    m, params, log_prob, _ = of_normal_codes(**options)
+    if options:  # a posterior wider and elsewhere: many samples make up for it
+        params["autoencoder"]["flow"] = {"shift": jnp.array([0.1, -0.1]), "log_scale": jnp.full(2, 0.3)}
+    x = np.random.default_rng(1).normal(size=(20, 4))
+    bound = jax.jit(lambda samples, x: m.bound(params, KEY, as_batch(x), samples), static_argnums=0)
+    one, many = (bound(samples, jnp.asarray(x, jnp.float32)) for samples in (1, 5000))
+    np.testing.assert_allclose(many.mean(), log_prob(x).mean(), atol=0.02)
+    assert one.mean() < log_prob(x).mean() - 0.1
+
+
+def test_a_prior_with_a_noisy_bound_gives_the_elbo_and_not_more():
+    exact = flow(actnorm(), (2,), optax.sgd(1.0))
+    noise = lambda key, batch: 3.0 * jax.random.normal(key, batch["x"].shape[:1])
+    noisy = exact._replace(log_prob=None, bound=lambda params, key, batch: exact.log_prob(params, batch) + noise(key, batch))
+    m, params, _, elbo = of_normal_codes(prior=noisy)
+    x = np.random.default_rng(1).normal(size=(20, 4))
+    bound = jax.jit(lambda x: m.bound(params, KEY, as_batch(x), 4000))(jnp.asarray(x, jnp.float32))
+    np.testing.assert_allclose(bound.mean(), elbo(x).mean(), atol=0.05)
+
+
+def test_a_flow_with_a_prior_over_its_codes_is_the_longer_flow():
+    base, params = flow(actnorm(), (2,), optax.sgd(1.0)), lambda shift: {"shift": shift, "log_scale": shift - 1.0}
+    both = {"0": params(jnp.array([0.3, 0.1])), "1": params(jnp.array([-0.2, 0.5]))}
+    m = latent(base, base)
+    whole = {"autoencoder": {"flow": both["0"]}, "prior": {"flow": both["1"]}, "scale": jnp.ones(())}
+    x = as_batch(jax.random.normal(KEY, (6, 2)))
+    longer = flow(chain(actnorm(), actnorm()), (2,), optax.sgd(1.0))
+    np.testing.assert_allclose(m.bound(whole, KEY, x, 3), longer.log_prob({"flow": both}, x), rtol=1e-5)
+
+
+def test_a_latent_model_without_a_likelihood_of_data_or_codes_has_no_bound():
+    prior = flow(actnorm(), LATENT, optax.sgd(1.0))
+    whole = latent(toy_vae(), prior)
+    params = jax.jit(whole.init)(KEY, batch())
+    changed = lora(toy_vae(), 1, base=params["autoencoder"])  # starts as what it changes
+    same = params | {"autoencoder": changed.init(KEY, batch())}
+    lifted = latent(changed, prior).bound(same, KEY, batch(), 2)
+    np.testing.assert_allclose(lifted, whole.bound(params, KEY, batch(), 2), rtol=1e-6)
+    for blind in (latent(toy_vae(), toy_diffusion(LATENT)), latent(toy_autoencoder(), prior)):
+        assert blind.bound is None
 
 
 def test_nesting_three_deep():

@@ -82,9 +82,10 @@ def flow(
         latent = jax.eval_shape(forward, params, batch)[0].shape[1:]
         return decode(params, temperature * normal(keys, latent), y)
 
+    infer = lambda params, key, batch: forward(params, batch)  # q and p(x | z) are points, their ratio is the determinant
     encode = lambda params, key, batch: forward(params, batch)[0]
     phase = Phase("likelihood", loss, ("flow",), tx)
-    return Model(init, ((phase,),), sample, ("flow",), encode, decode, log_prob)
+    return Model(init, ((phase,),), sample, ("flow",), encode, decode, log_prob, infer=infer)
 
 
 # ---- the usual ones ------------------------------------------------------------------------------------------------------

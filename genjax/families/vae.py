@@ -20,7 +20,7 @@ import optax
 
 from genjax.bijections import Bijection
 from genjax.conditions import told
-from genjax.densities import LatentCode, Likelihood, bernoulli, flat_sum, normal_kl
+from genjax.densities import LatentCode, Likelihood, bernoulli, flat_sum, normal_kl, normal_log_prob
 from genjax.model import Batch, Loss, Model, Params, Phase, as_batch, example_keys, normal, stream
 from genjax.nets import Net
 
@@ -153,6 +153,11 @@ def vae(
             total = jnp.logaddexp(total, some(rest, full))
         return total - jnp.log(samples)
 
+    def infer(params: Params, key: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        """One draw of z, and its log w without the prior, which another may take the place of."""
+        z, log_ratio = draw(params, posterior(params, batch), key, batch, 1)
+        return z[0], (log_p_x(params, z, batch) + log_ratio)[0] - normal_log_prob(z[0])
+
     def encode(params: Params, key: jax.Array, batch: Batch) -> jax.Array:
         q = posterior(params, batch)
         return draw(params, q, key, batch, 1)[0][0]
@@ -173,7 +178,7 @@ def vae(
     code = None if flow else LatentCode(tuple(latent), mean_and_scale, log_mass if likelihood.log_mass else None)
     trains = ("encoder", "decoder", *(("flow",) if flow else ()))
     phase = Phase("iwae" if importance else "elbo", iwae if importance else elbo, trains, tx)
-    return Model(init, ((phase,),), sample, ("decoder",), encode, decode, bound=bound, latent_code=code)
+    return Model(init, ((phase,),), sample, ("decoder",), encode, decode, bound=bound, latent_code=code, infer=infer)
 
 
 def _fits(name: str, apply: Callable, inputs: tuple, wanted: tuple[int, ...]) -> None:

@@ -15,7 +15,7 @@ import jax
 from genjax.model import Batch, Loss, Model, Params, Phase, memory_under, stream, under
 from genjax.nets import Net
 
-OF_BATCH = ("encode", "log_prob", "by_place", "bound")
+OF_BATCH = ("encode", "log_prob", "by_place", "bound", "infer")
 OF_Y = {"sample": 1, "decode": 1, "energy": 1, "complete": 2, "denoise": 2}  # how many inputs stand between params and y
 
 

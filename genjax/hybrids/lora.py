@@ -15,7 +15,8 @@ import jax.numpy as jnp
 
 from genjax.model import Batch, Model, Params, Phase, stream
 
-CAPABILITIES = ("sample", "encode", "decode", "log_prob", "by_place", "bound", "complete", "memory", "energy", "denoise")
+CAPABILITIES = ("sample", "encode", "decode", "log_prob", "by_place", "bound", "complete", "memory", "energy", "denoise",
+                "infer")  # fmt: skip
 
 
 def lora(model: Model, rank: int, *, alpha: float | None = None, base: Params | None = None) -> Model:
