@@ -8,7 +8,7 @@ its codes (LSGM's table, 2106.05931, in small).
 An MLP VAE of 16 codes, every batch binarized anew, and test once. `beta` weighs its KL in training: 1 is the ELBO; at 0.5
 codes carry more, which N(0, I) pays for and a prior that is learned afterwards does not. Its parameters are then frozen and a
 prior is trained on codes drawn from q(z | x): a flow of eight spline couplings, whose density is exact, or a diffusion,
-scored by its variational bound of 1000 steps, one random term for each draw of z. Nothing is chosen on test: the running
+scored by all 1000 terms of its variational bound, on the first 2000 images of test. Nothing is chosen on test: the running
 average after the last step is scored once. All bounds are means over draws of z, so none is importance weighted; differences
 are of the same images with the same pixels drawn. The likelihood of the same diffusion's probability flow stands beside.
 """
@@ -37,7 +37,8 @@ from genjax.metrics.likelihood import by_row
 from genjax.model import Model
 from genjax.nets import mlp, timed_mlp
 
-SHAPE, CODES, WIDTH, PREPARE, SOME = (28, 28, 1), 16, 256, binarize(256), 250
+SHAPE, CODES, WIDTH, PREPARE = (28, 28, 1), 16, 256, binarize(256)
+CHAIN, SOME, FEW = 1000, 2000, 250  # steps of the diffusion's bound, images scored by it, by its probability flow
 VAE, PRIOR = Plan(8000, 100, 1e-3), Plan(3000, 128, 1e-3)
 SOURCE = "LSGM has 78.47 with NVAE's networks"
 
@@ -57,20 +58,26 @@ def by_flow(plan: Plan) -> Model:
 
 def by_diffusion(plan: Plan, **options) -> Model:
     net = timed_mlp((256, 256, 256), (CODES,))
-    return diffusion(net, (CODES,), adam(plan), chain=1000, decoder=normal_log_prob, **options)
+    return diffusion(net, (CODES,), adam(plan), chain=CHAIN, decoder=normal_log_prob, **options)
 
 
-PRIORS: dict[str, tuple[Callable[..., Model], int]] = {"flow": (by_flow, 8), "diffusion": (by_diffusion, 64)}  # draws of z
+PRIORS: dict[str, Callable[..., Model]] = {"flow": by_flow, "diffusion": by_diffusion}
 
 
-def nelbo(model: Model, params: genjax.Params, split: Split, draws: int) -> np.ndarray:
-    """(n,) nats of each image."""
+def nelbo(model: Model, params: genjax.Params, split: Split, draws: int = 8) -> np.ndarray:
+    """(n,) nats of each image, a mean over draws of z."""
     return -by_row(partial(elbo, model, draws=draws), params, split, PREPARE, jax.random.key(0), 250)
+
+
+def variational(model: Model, params: genjax.Params, split: Split) -> np.ndarray:
+    """(n,) nats of each image, at one draw of z, all terms of the prior's chain."""
+    score = lambda params, key, batch: model.bound(params, key, batch, CHAIN)
+    return -by_row(score, params, split, PREPARE, jax.random.key(0), 250)
 
 
 def with_prior(name: str, coder: Model, weights: genjax.Params, plan: Plan, data: Dataset, seed: int) -> tuple:
     """(latent(frozen VAE, prior), its averaged parameters, minutes)."""
-    model = latent(coder, PRIORS[name][0](plan))
+    model = latent(coder, PRIORS[name](plan))
     state = begun(model, plan, PREPARE, data, seed)
     params = state.params | {"autoencoder": weights}
     state = state._replace(params=params, ema=jax.tree.map(jnp.copy, params))
@@ -81,14 +88,14 @@ def with_prior(name: str, coder: Model, weights: genjax.Params, plan: Plan, data
 
 def told(base: np.ndarray, learned: np.ndarray) -> str:
     """The mean difference in words."""
-    gain = base - learned
+    gain = base[: len(learned)] - learned
     return f"{gain.mean():.2f} ± {gain.std() / len(gain) ** 0.5:.2f} nats better than N(0, I)"
 
 
 def by_probability_flow(coder: Model, params: genjax.Params, plan: Plan, test: Split, base: np.ndarray) -> str:
     """The diffusion prior's gain where its density is that of the probability flow."""
     model = latent(coder, by_diffusion(plan, flow_steps=80))
-    return f"by the probability flow on {SOME} images {told(base[:SOME], nelbo(model, params, Split(test.x[:SOME]), 1))}"
+    return f"by the probability flow on {FEW} images {told(base, nelbo(model, params, Split(test.x[:FEW]), 1))}"
 
 
 def lines_of(beta: float, priors: list[str], seed: int, scale: float) -> Iterator[dict]:
@@ -102,16 +109,18 @@ def lines_of(beta: float, priors: list[str], seed: int, scale: float) -> Iterato
     print(f"{what}: {nats:.2f} under N(0, I), {minutes:.1f} min", flush=True)
     about = dict(seeds=[seed], unit="nats", keywords={"width": WIDTH} | first._asdict())
     note = f"{minutes:.0f} min of training; standard error over images {base.std() / len(base) ** 0.5:.2f}"
-    yield row(f"{what}, N(0, I)", "test NELBO", [nats], note=note, **about)
+    yield row(f"{what}, N(0, I)", f"test NELBO, {len(base)} images", [nats], note=note, **about)
     for name in priors:
         model, params, minutes = with_prior(name, coder, state.ema, then, data, seed)
-        found = nelbo(model, params, test, PRIORS[name][1])
+        exact = name == "flow"
+        found = nelbo(model, params, test) if exact else variational(model, params, Split(test.x[:SOME]))
         note = f"{told(base, found)}; {minutes:.0f} min of training beside the VAE's"
-        note += f"; {by_probability_flow(coder, params, then, test, base)}" if name == "diffusion" else ""
+        nats = float(base[: len(found)].mean())
+        note += "" if exact else f"; {by_probability_flow(coder, params, then, test, base)}"
         print(f"{what}: {found.mean():.2f} under a {name}; {note}", flush=True)
-        bar = dict(bar=f"<= {nats - 2:.2f}, 2 below N(0, I)", met=bool(found.mean() <= nats - 2), source=SOURCE)
-        about |= {"keywords": then._asdict(), "note": note}
-        yield row(f"{what}, {name} prior", "test NELBO", [float(found.mean())], **bar, **about)
+        bar = dict(bar=f"<= {nats - 2:.2f}, 2 below N(0, I) on the same images", met=bool(found.mean() <= nats - 2))
+        about |= {"keywords": then._asdict(), "note": note, "source": SOURCE}
+        yield row(f"{what}, {name} prior", f"test NELBO, {len(found)} images", [float(found.mean())], **bar, **about)
 
 
 def main() -> None:

@@ -351,14 +351,18 @@ def test_many_samples_under_a_learned_prior_reach_the_truth(options):
     assert one.mean() < log_prob(x).mean() - 0.1
 
 
-def test_a_prior_with_a_noisy_bound_gives_the_elbo_and_not_more():
-    exact = flow(actnorm(), (2,), optax.sgd(1.0))
-    noise = lambda key, batch: 3.0 * jax.random.normal(key, batch["x"].shape[:1])
-    noisy = exact._replace(log_prob=None, bound=lambda params, key, batch: exact.log_prob(params, batch) + noise(key, batch))
-    m, params, _, elbo = of_normal_codes(prior=noisy)
+def test_a_prior_that_has_a_bound_alone_gives_the_elbo_and_is_told_how_many_samples():
+    exact, asked = flow(actnorm(), (2,), optax.sgd(1.0)), []
+
+    def noisy(params, key, batch, samples):  # right on average, its exponential far above
+        asked.append(samples)
+        return exact.log_prob(params, batch) + 3.0 * jax.random.normal(key, batch["x"].shape[:1])
+
+    m, params, _, elbo = of_normal_codes(prior=exact._replace(log_prob=None, bound=noisy))
     x = np.random.default_rng(1).normal(size=(20, 4))
-    bound = jax.jit(lambda x: m.bound(params, KEY, as_batch(x), 4000))(jnp.asarray(x, jnp.float32))
-    np.testing.assert_allclose(bound.mean(), elbo(x).mean(), atol=0.05)
+    bound = jax.jit(jax.vmap(lambda key: m.bound(params, key, as_batch(jnp.asarray(x, jnp.float32)), 7)))
+    np.testing.assert_allclose(bound(jax.random.split(KEY, 4000)).mean(), elbo(x).mean(), atol=0.05)
+    assert asked == [7]
 
 
 def test_a_flow_with_a_prior_over_its_codes_is_the_longer_flow():

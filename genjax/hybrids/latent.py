@@ -9,6 +9,8 @@
 s <- s + (1 - decay) (mean z^2 - s), written as half a squared distance descended by SGD.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -26,9 +28,9 @@ def latent(autoencoder: Model, prior: Model, *, scaled: bool = True, decay: floa
       decay: of that running average.
 
     Returns:
-      A Model with `bound` (1) where the autoencoder has `infer` and the prior a likelihood. Under an exact `log_prob` K samples
-      are importance weighted (1509.00519), which is tighter; a prior that has a `bound` alone gives one noisy term for each of
-      them, and the mean of the K is no tighter than one. An autoencoder without p(x|c), as one of tokens, has no bound.
+      A Model with `bound` (1) where the autoencoder has `infer` and the prior a likelihood. Under an exact `log_prob` it is of
+      K = samples draws of c, importance weighted (1509.00519); a prior that has a `bound` alone is given the K for its own, of
+      one draw of c. An autoencoder without p(x|c), as one of tokens, has no bound.
     """
     encode, decode = need(autoencoder, "encode", "latent"), need(autoencoder, "decode", "latent")
 
@@ -72,17 +74,18 @@ def latent(autoencoder: Model, prior: Model, *, scaled: bool = True, decay: floa
     def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
         return back(params, prior.sample(params["prior"], keys, y), y)
 
-    of_code = (lambda params, key, batch: prior.log_prob(params, batch)) if prior.log_prob else prior.bound
+    def log_weight(params: Params, key: jax.Array, batch: Batch, of_code: Callable) -> jax.Array:
+        """(B,) the inside of (1) at one draw of c; of_code: (params, batch) -> (B,) log prior."""
+        c, log_w = autoencoder.infer(params["autoencoder"], key, batch)
+        z, volume = (c / scale(params), c[0].size * jnp.log(scale(params))) if scaled else (c, 0.0)
+        return log_w + of_code(params["prior"], batch | {"x": z}) - volume  # 1
 
     def bound(params: Params, key: jax.Array, batch: Batch, samples: int = 1) -> jax.Array:
-        def log_weight(number):
-            one = jax.random.fold_in(key, number)
-            c, log_w = autoencoder.infer(params["autoencoder"], one, batch)
-            z, volume = (c / scale(params), c[0].size * jnp.log(scale(params))) if scaled else (c, 0.0)
-            return log_w + of_code(params["prior"], stream(one, "prior"), batch | {"x": z}) - volume  # 1
-
-        log_w = jax.lax.map(log_weight, jnp.arange(samples))
-        return jax.nn.logsumexp(log_w, axis=0) - jnp.log(samples) if prior.log_prob else log_w.mean(0)
+        if not prior.log_prob:  # noisy, so that its exponential is no estimate of a density and cannot weigh
+            told = lambda params, batch: prior.bound(params, stream(key, "prior"), batch, samples)
+            return log_weight(params, jax.random.fold_in(key, 0), batch, told)
+        some = lambda number: log_weight(params, jax.random.fold_in(key, number), batch, prior.log_prob)
+        return jax.nn.logsumexp(jax.lax.map(some, jnp.arange(samples)), axis=0) - jnp.log(samples)
 
     following = (Phase("scale", follow, ("scale",), optax.sgd(1 - decay)),) if scaled else ()
     first = tuple(tuple(under("autoencoder", phase) for phase in stage) for stage in autoencoder.stages)
@@ -95,7 +98,7 @@ def latent(autoencoder: Model, prior: Model, *, scaled: bool = True, decay: floa
         encode=unit,
         decode=back,
         memory=memory_under({"autoencoder": autoencoder, "prior": prior}, seen),
-        bound=bound if autoencoder.infer and of_code else None,
+        bound=bound if autoencoder.infer and (prior.log_prob or prior.bound) else None,
     )
 
 
