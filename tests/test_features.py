@@ -34,6 +34,9 @@ def test_a_classifier_is_trained_once_and_kept(dataset, tmp_path, monkeypatch):
     shown = shown_reals(dataset.spec, dataset.splits["test"].x)
     assert first.about["accuracy"] > 0.95
     assert (first.classify(shown) == dataset.splits["test"].y).mean() == pytest.approx(first.about["accuracy"])
+    chances = first.probabilities(shown)
+    np.testing.assert_allclose(chances.sum(1), 1.0)
+    np.testing.assert_array_equal(chances.argmax(1), first.classify(shown))
     assert first.apply(shown).shape == (100, 8) and first.apply(shown).dtype == np.float64
     assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == ["rows_three"]
 

@@ -10,7 +10,7 @@ from scipy import linalg, stats
 from genjax.data import TOYS, load, toy_centres
 from genjax.metrics.collapse import collapse, missed, repeats, spread_ratio
 from genjax.metrics.distance import checked, frechet, kernel
-from genjax.metrics.modes import Bins, compare, kmeans, modes, ndb, nearest, reverse_kl, stacked
+from genjax.metrics.modes import Bins, compare, kmeans, mode_score, modes, ndb, nearest, reverse_kl, stacked
 from genjax.metrics.neighbours import blocks, expected_coverage, prdc, reach
 
 RNG = np.random.default_rng
@@ -128,6 +128,20 @@ def test_modes_of_planted_points():
     assert (found.covered, found.of, found.quality) == (2, 4, 0.75)
     np.testing.assert_allclose(found.reverse_kl, 2 / 3 * np.log(8 / 3) + 1 / 3 * np.log(4 / 3))
     assert modes(x + 5, centres, 0.1) == (0, 4, 0.0, None)
+
+
+def test_mode_score_of_sure_vague_one_sided_and_mixed_samples():
+    sure, even = np.eye(4)[np.arange(40) % 4], np.ones(4)
+    assert mode_score(sure, even) == pytest.approx(4)
+    assert mode_score(np.full((7, 4), 0.25), even) == pytest.approx(1)
+    assert mode_score(sure[::4], even) == pytest.approx(1 / 4)  # all of one class: exp(0 - log 4)
+    shares = np.array([1, 2, 3, 4])
+    drawn = np.repeat(np.eye(4), shares, axis=0)
+    p = shares / shares.sum()
+    assert mode_score(drawn, 5 * shares) == pytest.approx(np.exp(-np.sum(p * np.log(p))))  # the entropy of the truth
+    softened = 0.7 * drawn + 0.3 * p  # KL of each in closed form; the mixture is still the truth
+    each = np.log((0.7 + 0.3 * p) / p) * (0.7 + 0.3 * p) + 0.3 * np.log(0.3) * (1 - p)
+    assert mode_score(softened, shares) == pytest.approx(np.exp(np.sum(p * each)))
 
 
 def test_stacked_and_reverse_kl():
@@ -293,6 +307,8 @@ def refusals():
     yield r"give numbers \(samples, features\)", lambda: checked(real[0], fake)
     yield r"real samples are complex128", lambda: checked(real + 0j, fake)
     yield r"one class for each of 3 channels", lambda: stacked(np.zeros((4, 2), int))
+    yield r"one above 0 for each of 4 classes", lambda: mode_score(np.full((3, 4), 0.25), np.ones(3))
+    yield r"a softmax, not logits", lambda: mode_score(np.eye(4) - 0.1, np.ones(4))
     yield r"digits hold 0 .. 10", lambda: stacked(np.array([[0, 10, 0]]))
     yield "not all of them 0", lambda: reverse_kl(np.zeros(4))
     yield "no centres of 'moons'; the toys made of Gaussians around points are ring, grid", lambda: toy_centres("moons")

@@ -38,6 +38,7 @@ class Features(NamedTuple):
     apply: Callable[[np.ndarray], np.ndarray]  # shown examples (n, H, W, C) in [0, 1], or points (n, 2) -> (n, d) float64
     about: dict[str, Any]  # JSON: all that is needed to have the same space again
     classify: Callable[[np.ndarray], np.ndarray] | None = None  # shown examples -> (n,) predicted labels
+    probabilities: Callable[[np.ndarray], np.ndarray] | None = None  # shown examples -> (n, classes) of each label
 
 
 def raw() -> Features:
@@ -89,7 +90,8 @@ def classifier(dataset: Dataset, cache: Path | None = None, seed: int = 0) -> Fe
     run = jax.jit(lambda params, x: layers(plan, spec, params, x))
     both = lambda x: in_groups(lambda group: run(params, group), x)
     name = f"classifier of {dataset.name} ({plan.features} features, {about['weights'][:8]})"
-    return Features(name, lambda x: both(x)[0], about, lambda x: both(x)[1].argmax(1))
+    softmax = lambda logits: np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
+    return Features(name, lambda x: both(x)[0], about, lambda x: both(x)[1].argmax(1), lambda x: softmax(both(x)[1]))
 
 
 # ---- the network and its training ------------------------------------------------------------------------------------

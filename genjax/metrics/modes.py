@@ -1,8 +1,10 @@
-"""How many modes are reached, and how evenly: known centres, stacked digits (1712.04086), NDB over k-means bins (1805.12462).
+"""How many modes are reached, and how evenly: known centres, stacked digits (1712.04086), NDB over k-means bins (1805.12462),
+classes that a classifier tells (1612.02136).
 
     reverse KL    sum_k p_k log(p_k K),  p: the model's shares over K equally likely modes
     NDB           bins whose share differs from that of the training data by more than `threshold` standard errors
     JS            divergence between the two sets of shares, in nats
+    MODE          exp( E_x KL(p(y|x) || p(y)) - KL(p(y) || p_train(y)) ),  p(y) = E_x p(y|x): sure of each, as mixed as the data
 
 n draws from the truth give reverse KL (K - 1) / 2n, not 0, and JS (K - 1)(1/n + 1/m) / 8.
 """
@@ -79,6 +81,23 @@ def reverse_kl(counts: np.ndarray) -> float:
     if counts.ndim != 1 or not (counts >= 0).all() or not 0 < counts.sum() < np.inf:
         raise ValueError("reverse KL needs one count of 0 or more for each mode, not all of them 0")
     return _kl(counts / counts.sum(), np.full(len(counts), 1 / len(counts)))
+
+
+def mode_score(probabilities: np.ndarray, shares: np.ndarray) -> float:
+    """MODE, at most the number of classes, as Flow-GAN's table has it (1705.08868).
+
+    Args:
+      probabilities: (n, classes) of each sample, by a classifier of the data: `Features.probabilities`.
+      shares: (classes,) of the training data, none of them 0; counts will do.
+    """
+    each, wanted = points("fake", probabilities), np.asarray(shares, np.float64)
+    if wanted.shape != each.shape[1:] or not (wanted > 0).all():
+        raise ValueError(f"shares are {wanted.shape}; give one above 0 for each of {each.shape[1]} classes")
+    if each.min() < 0 or not np.allclose(each.sum(1), 1, atol=1e-3):
+        raise ValueError("probabilities of a sample are 0 or more and sum to 1: give a softmax, not logits")
+    mixed = each.mean(0)
+    told = np.mean([_kl(one, mixed) for one in each])
+    return float(np.exp(told - _kl(mixed, wanted / wanted.sum())))
 
 
 # ---- bins of the training data -----------------------------------------------------------------------------------------------
