@@ -76,7 +76,7 @@ def variational(model: Model, params: genjax.Params, split: Split) -> np.ndarray
 
 
 def with_prior(name: str, coder: Model, weights: genjax.Params, plan: Plan, data: Dataset, seed: int) -> tuple:
-    """(latent(frozen VAE, prior), its averaged parameters, minutes)."""
+    """(latent(frozen VAE, prior), its averaged parameters, processor minutes)."""
     model = latent(coder, PRIORS[name](plan))
     state = begun(model, plan, PREPARE, data, seed)
     params = state.params | {"autoencoder": weights}
@@ -108,13 +108,13 @@ def lines_of(beta: float, priors: list[str], seed: int, scale: float) -> Iterato
     nats, what = float(base.mean()), f"VAE of {CODES} codes, KL weight {beta:g}, binary MNIST"
     print(f"{what}: {nats:.2f} under N(0, I), {minutes:.1f} min", flush=True)
     about = dict(seeds=[seed], unit="nats", keywords={"width": WIDTH} | first._asdict())
-    note = f"{minutes:.0f} min of training; standard error over images {base.std() / len(base) ** 0.5:.2f}"
+    note = f"{minutes:.1f} processor minutes of training; standard error over images {base.std() / len(base) ** 0.5:.2f}"
     yield row(f"{what}, N(0, I)", f"test NELBO, {len(base)} images", [nats], note=note, **about)
     for name in priors:
         model, params, minutes = with_prior(name, coder, state.ema, then, data, seed)
         exact = name == "flow"
         found = nelbo(model, params, test) if exact else variational(model, params, Split(test.x[:SOME]))
-        note = f"{told(base, found)}; {minutes:.0f} min of training beside the VAE's"
+        note = f"{told(base, found)}; {minutes:.1f} processor minutes of training beside the VAE's"
         nats = float(base[: len(found)].mean())
         note += "" if exact else f"; {by_probability_flow(coder, params, then, test, base)}"
         print(f"{what}: {found.mean():.2f} under a {name}; {note}", flush=True)

@@ -32,8 +32,8 @@ def begun(model: Model, plan: Plan, prepare: Prepare, data: Dataset, seed: int) 
 def trained(
     model: Model, state: genjax.State, plan: Plan, prepare: Prepare, data: Dataset, seed: int, stage: int = 0
 ) -> tuple[genjax.State, float]:
-    """(the state after `plan.steps` of a stage, minutes), printing a few lines on the way."""
-    step, gather, began = genjax.make_step(model, stage, ema_decay=0.998), feed(prepare), time.monotonic()
+    """(the state after `plan.steps` of a stage, minutes of processor time), printing a few lines on the way."""
+    step, gather, began = genjax.make_step(model, stage, ema_decay=0.998), feed(prepare), time.process_time()
     x = {"x": jnp.asarray(data.splits["train"].x)}
 
     def one(state, rows):
@@ -45,5 +45,5 @@ def trained(
         if (first // CHUNK + 1) % max(1, plan.steps // CHUNK // LINES) == 0:
             told = {name: value for name, value in metrics.items() if name.endswith(("loss", "accuracy"))}
             seen = {name: round(float(jnp.nanmean(value)), 3) for name, value in told.items()}  # a resting phase tells NaN
-            print(f"  step {first + CHUNK}, {(time.monotonic() - began) / 60:.1f} min, {seen}", flush=True)
-    return state, (time.monotonic() - began) / 60
+            print(f"  step {first + CHUNK}, {(time.process_time() - began) / 60:.1f} min, {seen}", flush=True)
+    return state, (time.process_time() - began) / 60
