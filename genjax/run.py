@@ -12,6 +12,7 @@
 import json
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -235,9 +236,11 @@ class Loop:
         result = {"stopped": bad, "skipped": self.streak.total, "warnings": self.monitors.warnings}
         write_atomically(self.job.folder / "result.json", json.dumps(result, indent=1))
         some = ", ".join(map(str, bad["rows"][:8])) + (" ... (all in result.json)" if len(bad["rows"]) > 8 else "")
+        cause = f"look at what gives {bad['metrics'][0]}, " if bad["metrics"] else "look "
         raise Ended(1, f"loss or gradient not finite {bad['count']} steps in a row, the last at step {bad['step']} in "
-                       f"{', '.join(bad['phases'])}, on rows {some}, whose {bad['spans']}. All were undone and the "
-                       "state saved; look whether the model was built for such rows, or begin anew with a lower learning rate")
+                       f"{', '.join(bad['phases'])}{nor(bad['metrics'])}, on rows {some}, whose {bad['spans']}. All were "
+                       f"undone and the state saved; {cause}whether the model was built for such rows, or begin anew with a "
+                       "lower learning rate")
 
 
 def onward(job: Job) -> str:
@@ -252,6 +255,19 @@ def owner(metric: str, stage: tuple[Phase, ...]) -> str:
 def skips(row: dict) -> int:
     """Updates that a line of metrics.jsonl says were skipped."""
     return sum(round(value) for name, value in row.items() if name.endswith("/skipped"))
+
+
+def not_finite(metrics: dict[str, np.ndarray], step: int, phases: Sequence[str], stage: tuple[Phase, ...]) -> list[str]:
+    """What else of these phases is not finite at a step, a reward say: it leads to the cause."""
+    always = ("loss", "grad_norm", "skipped")
+    ill = [name for name, values in metrics.items() if not np.isfinite(values[step]) and owner(name, stage) in phases]
+    return sorted(name for name in ill if name.rpartition("/")[2] not in always)
+
+
+def nor(metrics: Sequence[str]) -> str:
+    """ ", where reward/reward is not finite either" """
+    some = " and ".join(metrics[:3])
+    return f", where {some} {'is' if len(metrics) == 1 else 'are'} not finite either" if metrics else ""
 
 
 def spans(batch: dict[str, np.ndarray]) -> str:
@@ -273,14 +289,16 @@ class Streak:
         for k, step_undone in enumerate(undone):
             self.row = self.row + 1 if step_undone else 0
             if self.row >= self.job.options.bad_steps:
-                return self.tell(piece.start + k, [name for name, of_phase in bad.items() if of_phase[k]])
+                phases = [name for name, of_phase in bad.items() if of_phase[k]]
+                return self.tell(piece.start + k, phases, not_finite(metrics, k, phases, stage))
         if undone.any():
-            names = ", ".join(name for name, of_phase in bad.items() if of_phase.any())
+            names, k = ", ".join(name for name, of_phase in bad.items() if of_phase.any()), int(undone.argmax())
+            ill = not_finite(metrics, k, [name for name, of_phase in bad.items() if of_phase[k]], stage)
             warn(f"loss or gradient of {names} not finite at {undone.sum()} of the steps {piece.start} .. {piece.stop - 1}, "
-                 f"first at {piece.start + undone.argmax()}; these updates were skipped")
+                 f"first at {piece.start + k}{nor(ill)}; these updates were skipped")
         return None
 
-    def tell(self, step: int, phases: list[str]) -> dict:
+    def tell(self, step: int, phases: list[str], metrics: list[str]) -> dict:
         chosen = rows(self.job.options.seed, step, self.job.recipe.batch, len(self.job.split.x))
-        seen = {"step": step, "first": step - self.row + 1, "count": self.row, "phases": phases, "rows": chosen.tolist()}
-        return seen | {"spans": spans(fetch(self.job.split, chosen))}
+        seen = {"step": step, "first": step - self.row + 1, "count": self.row, "phases": phases, "metrics": metrics}
+        return seen | {"rows": chosen.tolist(), "spans": spans(fetch(self.job.split, chosen))}

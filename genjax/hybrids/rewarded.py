@@ -120,6 +120,7 @@ def filtered(share: float = 0.25) -> Way:
             best = jnp.resize(jnp.argsort(-earned)[: max(1, round(share * len(x)))], len(x))
             kept = batch | {"x": x[best]} | ({} if y is None else {"y": y[best]})
             value = sum(phase.loss(params, stream(key, phase.name), kept).value for phase in own)
+            value = jnp.where(jnp.isfinite(earned).all(), value, jnp.nan)  # a reward of NaN only sorts last
             return Loss(value, {"reward": earned.mean(), "reward_kept": earned[best].mean()})
 
         return loss
