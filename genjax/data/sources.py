@@ -2,7 +2,8 @@
 
     load("digits")                      real 8x8 digits, inside scikit-learn: needs no files
     load("moons")                       a toy with its true entropy
-    load("digits/captions")             the same with a caption for each, "a round zero", in place of its class
+    load("digits/captions")             the same told in words, "this is a zero", in place of its class
+    load("levels")                      levels of a game, made on the spot
     load("mnist", "~/data")             a set of the data folder, which may also be named by the variable GENJAX_DATA
     load("pictures/cats", "~/data")     a folder of IDX, pictures or .wav files, or an .npz file: relative to it, or absolute
     load("tfds:my_set")                 a set prepared by tensorflow-datasets as array_record
@@ -20,6 +21,7 @@ import numpy as np
 
 from genjax.data import files, oracle
 from genjax.data.base import DataError, Dataset, Indexed, Rows, Spec, Split, agree, check, complete, cut, take
+from genjax.data.levels import levels
 from genjax.data.texts import captioned
 from genjax.data.toys import TOYS, toy
 
@@ -41,6 +43,8 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
         return toy(name)
     if name in HERE:
         return check(Dataset(name, *HERE[name]()))
+    if name == "levels":
+        return check(levels())
     if name.startswith("tfds:"):
         from genjax.data.records import tfds
 
@@ -54,7 +58,7 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
 
 def names() -> list[str]:
     """Every name that `load` knows without a path."""
-    return [*HERE, *TOYS, *FOLDER]
+    return [*HERE, *TOYS, "levels", *FOLDER]
 
 
 def _root(data_dir: str | Path | None) -> Path | None:
