@@ -19,7 +19,7 @@ from genjax import report
 from genjax.checkpoint import Checkpoints, steps
 from genjax.config import ROOT, parse
 from genjax.folder import opened
-from genjax.job import plan
+from genjax.job import labels, plan
 from genjax.pieces import Programs, pieces, stage_at
 from genjax.run import Ended, Loop, describe, train
 from genjax.trained import draw, reopen, seed_list
@@ -133,6 +133,20 @@ def test_malformed_seeds_are_refused(text):
 
 def test_seed_list():
     assert seed_list("1,5,8-11").tolist() == [1, 5, 8, 9, 10, 11]
+
+
+def test_samples_are_told_captions_in_turn_or_one_for_all():
+    recipe = plan(parse(["configs/text_diffusion_digits.py"])).recipe  # planned: the words fit the network
+    ten = labels(recipe, np.arange(12))
+    assert ten.shape == (12, 23) and (ten[:2] == ten[10:]).all() and len(np.unique(ten, axis=0)) == 10
+    (one,) = np.unique(labels(recipe, np.arange(3), caption="This is a TWO"), axis=0)
+    assert (one == recipe.read_caption("this is a two")).all()
+    with pytest.raises(ValueError, match="knows no '#'"):
+        labels(recipe, np.arange(3), caption="#2")
+    with pytest.raises(ValueError, match="takes no labels; leave --label out"):
+        labels(recipe, np.arange(3), label=2)
+    with pytest.raises(ValueError, match="takes no caption; leave --caption out"):
+        labels(recipe._replace(read_caption=None), np.arange(3), caption="two")
 
 
 def test_no_family_is_named_in_the_core():
