@@ -110,7 +110,7 @@ def data_of(config: dict[str, Any], data_dir: str) -> Dataset:
 
 def features_of(name: str, data: Dataset) -> Features:
     """The space that is named; by default a classifier where there are labels, else the raw values."""
-    name = name or ("raw" if data.splits["train"].y is None else "classifier")
+    name = name or ("classifier" if data.spec.classes else "raw")
     if name in ("raw", "classifier"):
         return raw() if name == "raw" else classifier(data)
     if not Path(name).is_file():
