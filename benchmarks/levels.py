@@ -3,13 +3,13 @@
     python -m benchmarks.levels                          # three seeds, 15 min on one core
     python -m benchmarks.levels --pictures runs/levels   # also 64 samples of each
 
-Of each seed one PixelCNN is trained, and both ways of the reward set out from it. Measured are 2000 samples of the running
+Of each seed one transformer is trained, and both ways of the reward set out from it. Measured are 2000 samples of the running
 average of the parameters after the last step; nothing is chosen. Beside them stand
 
-    training levels      what the PixelCNN learns from
+    training levels      what the transformer learns from
     random tiles         each tile drawn by itself, as often each as in the training levels
-    solvable samples     those of the PixelCNN before the reward that can be solved, as if the others were thrown away: the best
-                         that a policy gradient with a small anchor can come to, see `genjax.data.levels`
+    solvable samples     those of the transformer that can be solved, as if the others were thrown away: the best that a policy
+                         gradient with a small anchor can come to, see `genjax.data.levels`
 
 "Differing tiles" is the share of tiles in which two samples differ, "moves" the least from start to goal where there is a way.
 """
@@ -93,7 +93,7 @@ def one_seed(seed: int, pictures: Path | None) -> tuple[dict[str, Found], dict[s
     states, seconds = three(seed)
     job, x = planned(seed), load("levels").splits["train"].x
     maps = data(x, seed) | {who: drawn(job, state.ema) for who, state in states.items()}
-    maps["solvable samples"] = maps["PixelCNN"][np.asarray(jax.jit(moves)(jnp.asarray(maps["PixelCNN"]))) > 0]
+    maps["solvable samples"] = maps["transformer"][np.asarray(jax.jit(moves)(jnp.asarray(maps["transformer"]))) > 0]
     training = {level.tobytes() for level in x[..., 0]}
     found = {who: measured(some, training) for who, some in maps.items()}
     for who, state in states.items():
@@ -104,13 +104,13 @@ def one_seed(seed: int, pictures: Path | None) -> tuple[dict[str, Found], dict[s
 
 
 def three(seed: int) -> tuple[dict[str, State], dict[str, float]]:
-    """({who: state after the last step}, {who: seconds}) of the PixelCNN and of the two models that set out from it."""
+    """({who: state after the last step}, {who: seconds}) of the transformer and of the two models that set out from it."""
     ways = {"rewarded, likelihood": planned(seed), "rewarded, filtered": planned(seed, retrain=True)}
     first = ways["rewarded, likelihood"]
     before, seconds = trained(first, None, begins(first.recipe, 1))
     after = {who: trained(job, before, job.total) for who, job in ways.items()}
     states, times = ({who: pair[k] for who, pair in after.items()} for k in (0, 1))
-    return {"PixelCNN": before} | states, {"PixelCNN": seconds} | times
+    return {"transformer": before} | states, {"transformer": seconds} | times
 
 
 def data(x: np.ndarray, seed: int) -> dict[str, np.ndarray]:
@@ -124,7 +124,7 @@ def data(x: np.ndarray, seed: int) -> dict[str, np.ndarray]:
 
 def rows_of(found: list[dict[str, Found]], seconds: list[dict[str, float]]) -> list[dict[str, Any]]:
     """Lines of RESULTS.md; the bars are those of the two rewarded models."""
-    order = ("training levels", "random tiles", "PixelCNN", "solvable samples", "rewarded, likelihood", "rewarded, filtered")
+    order = ("training levels", "random tiles", "transformer", "solvable samples", "rewarded, likelihood", "rewarded, filtered")
     lines = []
     for who in order:
         for metric in found[0][who]:
@@ -144,7 +144,7 @@ def bar(who: str, metric: str, found: list[dict[str, Found]]) -> dict[str, Any]:
     mean = lambda name: float(np.mean([of_seed[name][metric] for of_seed in found]))
     now, best = mean(who), mean("solvable samples")
     bars = {
-        "solvable": (">= 0.9", now >= 0.9) if "likelihood" in who else ("above the PixelCNN's", now > mean("PixelCNN")),
+        "solvable": (">= 0.9", now >= 0.9) if "likelihood" in who else ("above the transformer's", now > mean("transformer")),
         "distinct": (">= 0.99", now >= 0.99),
         "walls": ("within 0.02 of the solvable samples'", abs(now - best) <= 0.02),
         "differing tiles": ("within 0.02 of the solvable samples'", abs(now - best) <= 0.02),
