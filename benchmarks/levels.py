@@ -135,7 +135,8 @@ def rows_of(found: list[dict[str, Found]], seconds: list[dict[str, float]]) -> l
             about = {"unit": "nats" if metric == "held-out level" else "", "seeds": list(range(len(values)))}
             lines.append(row(who, metric, values, **about, **bar(who, metric, found)))
         if who in seconds[0]:
-            lines[-len(found[0][who])]["note"] = f"{np.mean([of_seed[who] for of_seed in seconds]):.0f} s of CPU time to train a seed"
+            spent = np.mean([of_seed[who] for of_seed in seconds])
+            lines[-len(found[0][who])]["note"] = f"{spent:.0f} s of CPU time to train a seed"
     return lines
 
 
