@@ -1,6 +1,6 @@
 """BiGAN on permutation-invariant MNIST (1605.09782, table 1): what its features tell, and how far G(E(x)) is from x.
 
-    python -m benchmarks.bigan                               # about 8 min of one core
+    python -m benchmarks.bigan                               # about 4 min of one core
     python -m benchmarks.bigan --steps 100 --dry
 
     1-NN          test images named after the nearest of all train images, in the layer before the encoder's last, where the
@@ -9,7 +9,7 @@
     EGg / EGg_b   the same where x = G(z) is made from noise; theirs 5.20 / 9.15
 
 Images are flat in [0, 1], as there. Not as there: 256 units in both hidden layers for 1024, no normalization, normal codes for
-uniform ones, R1 + R2 on pairs in every fourth step, some 14 epochs for 400. The running average after the last step is scored.
+uniform ones, R1 + R2 on pairs in every fourth step, 15 epochs for 400. The running average after the last step is scored.
 """
 
 import argparse

@@ -31,7 +31,7 @@ from genjax.model import Model
 from genjax.nets import Net, mlp
 from genjax.splines import affine
 
-SHAPE, PIXELS, WIDTH, LAYERS, SAMPLES = (28, 28, 1), 784, 256, 4, 5000
+SHAPE, PIXELS, IMAGES, WIDTH, LAYERS, SAMPLES = (28, 28, 1), 784, 50_000, 256, 4, 5000
 PLAN, VERDICT, PREPARE = Plan(1500, 128, 1e-3), 3e-4, dequantize(256)
 PAPER = {"MLE": (-3334.56, 7.42), "ADV": (-1604.09, 9.24), "hybrid": (-3342.95, 9.37)}  # nats, MODE
 SOURCE = "1705.08868, table 1: 500 epochs"
@@ -100,7 +100,7 @@ def lines_of(way: str, found: dict, plan: Plan, seed: int) -> list[dict]:
     """The two rows of a way to train."""
     (nats, mode, real, minutes), (nll, score) = found[way], bars(way, found)
     about = dict(seeds=[seed], keywords=plan._asdict() | {"verdict": VERDICT}, source=SOURCE)
-    spent = f"{minutes:.1f} processor minutes of training, {plan.steps * plan.batch / 54e3:.1f} epochs"
+    spent = f"{minutes:.1f} processor minutes of training, {plan.steps * plan.batch / IMAGES:.1f} epochs"
     told = f"{nats.bits:.3f} bits/dim; standard error over images {nats.error:.1f}; {spent}"
     shown = f"{SAMPLES} samples; the test images have {real:.2f}"
     what = f"Flow-GAN, MNIST: {way}"
