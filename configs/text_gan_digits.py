@@ -29,7 +29,7 @@ def recipe(
     gamma: float = 1.0,
     captions: tuple[str, ...] = NUMBERS,
 ) -> Recipe:
-    """The game of gan_labels_digits; both sides hear what the encoder makes of the letters, and it learns with the generator.
+    """The game of gan_labels_digits; both sides hear what the encoder makes of the letters, and it learns with the critic.
 
     Args:
       spec: of the data, which have captions.
@@ -47,5 +47,5 @@ def recipe(
     critic, sees = projection(mlp((width, width), (width,)), GIVEN), samples(generator, labelled=True)
     model = adversarial(generator, critic, tx, tx, sees=sees, game=relativistic, r1=gamma, r2=gamma)
     text = pooled(encoder(len(spec.letters) + 1, words, spec.length, width=32, depth=2))
-    model, show = conditioned(model, text, along=("critic/generator",)), lambda x: 0.5 * x + 0.5
+    model, show = conditioned(model, text, along=("critic",)), lambda x: 0.5 * x + 0.5
     return Recipe(model, (steps,), batch, symmetric(spec.levels), show, read_caption=read, captions=captions)

@@ -15,7 +15,7 @@ from genjax.families.energy import energy
 from genjax.families.flow import flow
 from genjax.families.gan import implicit
 from genjax.heads import categorical
-from genjax.hybrids.adversarial import augmented
+from genjax.hybrids.adversarial import adversarial, augmented, samples
 from genjax.hybrids.cascade import cascade, enlarged, shrunk
 from genjax.hybrids.conditioned import conditioned
 from genjax.hybrids.copying import copying
@@ -27,15 +27,17 @@ from genjax.hybrids.rewarded import filtered, likelihood, pathwise, rewarded
 from genjax.hybrids.sees import codes, corrupted, drawn, featured, pairs
 from genjax.hybrids.stepwise import steps_of, stepwise
 from genjax.hybrids.tilted import log_partition, tilted
-from genjax.model import Loss, Phase, as_batch, frozen
+from genjax.model import Loss, Phase, as_batch, frozen, put
 from genjax.nets import Net, gpt
 from genjax.schedules import cosine
 from tests.table import (
     LATENT,
+    SHAPE,
     adam,
     batch,
     compiled,
     reader,
+    small,
     start,
     toy_codes,
     toy_diffusion,
@@ -245,6 +247,20 @@ def test_a_conditioned_model_is_the_model_told_what_the_encoder_reads():
         whole.sample(params, KEYS[:8])
     with pytest.raises(ValueError, match="no phase denoise to train the encoder along; there are elbo"):
         conditioned(model, reader(), along=("denoise",))
+
+
+def test_an_encoder_learns_what_a_critic_makes_of_the_condition():
+    """Whoever judges pictures beside words must feel for the words, or nobody ever learns to read them."""
+    inner = implicit(small(SHAPE), LATENT, classes=GIVEN)
+    game = adversarial(inner, small(()), optax.sgd(0.1), optax.sgd(0.1), sees=samples(inner, labelled=True))
+    model, data = conditioned(game, reader(), along=("critic",)), batch()
+    params = jax.jit(model.init)(KEYS[0], data)
+    judge, please = model.stages[0]
+    assert "encoder" in judge.trains and "encoder" not in please.trains
+    of = lambda encoder: judge.loss(params | {"encoder": encoder}, KEYS[1], data).value
+    assert optax.global_norm(jax.jit(jax.grad(of))(params["encoder"])) > 1e-3
+    of = lambda generator: judge.loss(put(params, "model/generator", generator), KEYS[1], data).value
+    assert optax.global_norm(jax.jit(jax.grad(of))(params["model"]["generator"])) == 0
 
 
 def test_labels_for_a_model_of_arrays_and_arrays_for_a_model_of_labels():

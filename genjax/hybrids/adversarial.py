@@ -22,7 +22,7 @@ import optax
 
 from genjax.augment import Augment, sometimes
 from genjax.families.gan import Game, non_saturating
-from genjax.hybrids.penalties import Seen, Told, bare, moved, smooth
+from genjax.hybrids.penalties import Seen, Told, bare, moved, smooth, still
 from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, need, stream
 from genjax.nets import Net
 
@@ -126,7 +126,7 @@ def adversarial(
         return Loss(value, seen | ({"accuracy": game.accuracy(on_real, on_fake)} if game.accuracy else {}))
 
     def judge(params: Params, key: jax.Array, batch: Batch) -> Loss:
-        return verdict(params[name], key, batch, *jax.lax.stop_gradient(sees(params, key, batch)))
+        return verdict(params[name], key, batch, *map(still, sees(params, key, batch)))
 
     def please(params: Params, key: jax.Array, batch: Batch) -> Loss:
         real, fake = sees(params, key, batch)

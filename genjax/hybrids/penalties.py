@@ -77,6 +77,11 @@ def bare(seen: Seen) -> tuple[jax.Array, ...]:
     return tuple(x.y if isinstance(x, Told) else x for x in seen)
 
 
+def still(seen: Seen) -> Seen:
+    """What is seen, as data: only the encoder of a condition, if it learns along, still feels what the critic makes of it."""
+    return tuple(x if isinstance(x, Told) else jax.lax.stop_gradient(x) for x in seen)
+
+
 def box(side: float) -> optax.GradientTransformation:
     """(4), as the last of a chain: `optax.chain(optax.rmsprop(5e-5), box(0.01))` for `critic_tx`."""
     inside = lambda update, weight: jnp.clip(weight + update, -side, side) - weight
