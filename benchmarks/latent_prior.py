@@ -36,7 +36,6 @@ from genjax.hybrids.latent import latent
 from genjax.metrics.likelihood import by_row
 from genjax.model import Model
 from genjax.nets import mlp, timed_mlp
-from genjax.schedules import Process
 
 SHAPE, CODES, WIDTH, PREPARE = (28, 28, 1), 16, 256, binarize(256)
 CHAIN, SOME, FEW = 1000, 2000, 250  # steps of the diffusion's bound, images scored by it, by its probability flow
@@ -57,20 +56,15 @@ def by_flow(plan: Plan) -> Model:
     return flow(coupling_flow(lambda out: mlp((128, 128), (out,)), CODES), (CODES,), adam(plan))
 
 
-def even_in_log(key: jax.Array, process: Process) -> jax.Array:
-    """Times of which the error of the velocity has about the weight that the bound gives it, 1 / t."""
-    return process.span[1] * CHAIN ** -jax.random.uniform(key)
-
-
 def by_diffusion(plan: Plan, **options) -> Model:
     """The larger variance: of a step back in which next to nothing of a density's detail is left unknown but the noise."""
     net, of_bound = timed_mlp((256, 256, 256), (CODES,)), dict(variance=1.0, chain=CHAIN, decoder=normal_log_prob)
-    return diffusion(net, (CODES,), adam(plan), times=even_in_log, **of_bound, **options)
+    return diffusion(net, (CODES,), adam(plan), **of_bound, **options)
 
 
 PRIORS: dict[str, tuple[Callable[..., Model], Plan]] = {
     "flow": (by_flow, Plan(3000, 128, 1e-3)),
-    "diffusion": (by_diffusion, Plan(6000, 128, 1e-3)),
+    "diffusion": (by_diffusion, Plan(16_000, 256, 1e-3)),
 }
 
 
