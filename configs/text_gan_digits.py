@@ -1,6 +1,7 @@
-"""Digits of 8 x 8 pixels drawn as they are told in words, in one pass of a generator: StyleGAN-T's idea in small.
+"""Digits of 8 x 8 pixels drawn as they are told in words, by a GAN: legible, nearly always right; 10 min on one core.
 
-conditioned(adversarial(implicit, critic), encoder), the encoder a transformer (2301.09515); sample.py takes --caption
+conditioned(adversarial(implicit, critic), encoder), StyleGAN-T's idea (2301.09515) in small: one pass of a generator draws what
+a transformer reads. Words in an order never seen are mostly misread; sample.py takes --caption.
 """
 
 import optax
@@ -23,7 +24,7 @@ def recipe(
     latent: int = 32,
     width: int = 256,
     words: int = 32,
-    steps: int = 8000,
+    steps: int = 6000,
     batch: int = 128,
     lr: Positive = 2e-4,
     gamma: float = 1.0,
