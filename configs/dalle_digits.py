@@ -1,7 +1,7 @@
 """Digits of 8 x 8 pixels drawn as they are told in words, code by code: most legible and right; 5 min on one core.
 
 latent(vq, autoregressive), DALL-E's recipe (2102.12092) in small: a transformer goes on from the words to the codes of a
-picture. Words in an order never seen are mostly misread; sample.py takes --caption.
+picture, many of them near copies of each other. Words in an order never seen are mostly misread; sample.py takes --caption.
 """
 
 import optax

@@ -1,6 +1,6 @@
-"""MNIST digits drawn as they are told in words, first at 14 x 14 pixels, then at 28 x 28: Imagen's recipe in small.
+"""MNIST digits drawn as they are told in words, at 14 x 14 pixels, then at 28 x 28; not yet trained to the end.
 
-cascade(conditioned(diffusion, encoder), diffusion) with noise on the small picture, and told of it (2205.11487, section 2.5)
+cascade(conditioned(diffusion, encoder), diffusion), Imagen's recipe (2205.11487) in small: noise on the small picture, told of.
 Needs a data folder with `mnist` (--data-dir or GENJAX_DATA).
 """
 
