@@ -1,6 +1,7 @@
 """Emoji of 32 x 32 pixels drawn as they are told in words; not yet trained to the end.
 
-latent(adversarial(vae, critic), conditioned(diffusion, encoder)), Stable Diffusion's recipe with cross-attention: sample.py runs/text_emoji --caption "red apple"
+latent(adversarial(vae, critic), conditioned(diffusion, encoder)), Stable Diffusion's recipe with cross-attention in small;
+sample.py takes --caption "red apple".
 Needs a data folder with `emoji` (--data-dir or GENJAX_DATA).
 """
 
