@@ -1,6 +1,11 @@
-"""Levels of a game by a small transformer, of which more can be solved after a reward.
+"""Levels of a game, of which a reward makes more solvable: 80 to 92 % (one trial, seed 0); 2 min of CPU time, no GPU needed.
 
 rewarded(autoregressive, solvable)
+
+Samples look like mazes before and after; what the eye does not tell at a glance is whether a way leads to the goal. In the
+trial nearly all had one start and one goal already before the reward (98 %), none was a copy, no two were the same. The policy
+gradient paid with slightly fewer walls (35.4 to 33.4 % of the tiles) and shorter ways (7.4 to 7.0 moves). One round of
+--retrain came to 83 %, with walls and ways nearly unchanged. `benchmarks.levels` measures three seeds.
 """
 
 from math import prod
@@ -22,11 +27,11 @@ def recipe(
     spec: Spec,
     width: int = 64,
     depth: int = 2,
-    steps: tuple[int, int] = (1000, 300),
+    steps: tuple[int, int] = (1000, 200),
     batch: int = 64,
     lr: Positive = 2e-3,
-    reward_lr: Positive = 3e-4,
-    anchor: float = 0.2,
+    reward_lr: Positive = 5e-4,
+    anchor: float = 0.1,
     retrain: bool = False,
     share: Fraction = 0.25,
 ) -> Recipe:
