@@ -9,6 +9,7 @@ import optax
 from genjax.conditions import GIVEN
 from genjax.config import Positive, Recipe
 from genjax.data import Spec, unit
+from genjax.data.sources import NUMBERS
 from genjax.data.texts import reader
 from genjax.families.autoregressive import autoregressive
 from genjax.families.vq import vq
@@ -18,7 +19,6 @@ from genjax.nets import gpt, mlp
 from genjax.quantizers import codebook
 
 data = "digits/captions"
-NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def recipe(

@@ -9,6 +9,7 @@ import optax
 from genjax.conditions import GIVEN
 from genjax.config import Positive, Recipe
 from genjax.data import Spec, symmetric
+from genjax.data.sources import NUMBERS
 from genjax.data.texts import reader
 from genjax.families.gan import implicit, relativistic
 from genjax.hybrids.adversarial import adversarial, samples
@@ -16,7 +17,6 @@ from genjax.hybrids.conditioned import conditioned
 from genjax.nets import encoder, mlp, pooled, projection
 
 data = "digits/captions"
-NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def recipe(

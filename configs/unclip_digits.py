@@ -8,13 +8,13 @@ import optax
 from genjax.conditions import GIVEN
 from genjax.config import Fraction, Positive, Recipe
 from genjax.data import Spec, symmetric
+from genjax.data.sources import NUMBERS
 from genjax.data.texts import reader
 from genjax.families.diffusion import diffusion
 from genjax.hybrids.unclip import unclip
 from genjax.nets import encoder, mlp, pooled, timed_mlp
 
 data = "digits/captions"
-NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def recipe(
