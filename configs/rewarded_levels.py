@@ -5,7 +5,7 @@ rewarded(autoregressive, solvable)
 Samples look like mazes before and after; what the eye does not tell at a glance is whether a way leads to the goal. In the
 trial nearly all had one start and one goal already before the reward (98 %), none was a copy, no two were the same. The policy
 gradient paid with slightly fewer walls (35.4 to 33.4 % of the tiles) and shorter ways (7.4 to 7.0 moves). One round of
---retrain came to 83 %, with walls and ways nearly unchanged. `benchmarks.levels` measures three seeds.
+--retrain came to 83 %, with walls and ways nearly unchanged. `benchmarks.levels` measures several seeds.
 """
 
 from math import prod
