@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.record import kept, record, row
 from genjax.data import load
-from genjax.data.sources import CLOTHES, NUMBERS, WAYS
+from genjax.data.texts import CLOTHES, NUMBERS, WAYS
 from genjax.folder import read_json
 from genjax.metrics.features import classifier
 from genjax.trained import draw, reopen

@@ -9,8 +9,7 @@ import optax
 from genjax.conditions import GIVEN
 from genjax.config import Positive, Recipe
 from genjax.data import Spec, unit
-from genjax.data.sources import NUMBERS
-from genjax.data.texts import reader
+from genjax.data.texts import NUMBERS, reader
 from genjax.families.autoregressive import autoregressive
 from genjax.families.vq import vq
 from genjax.heads import categorical

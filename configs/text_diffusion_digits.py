@@ -9,8 +9,7 @@ import optax
 from genjax.conditions import GIVEN
 from genjax.config import Fraction, Positive, Recipe
 from genjax.data import Spec, symmetric
-from genjax.data.sources import NUMBERS
-from genjax.data.texts import reader
+from genjax.data.texts import NUMBERS, reader
 from genjax.families.diffusion import diffusion
 from genjax.hybrids.conditioned import conditioned
 from genjax.nets import encoder, pooled, timed_mlp

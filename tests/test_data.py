@@ -18,7 +18,7 @@ import pytest
 from genjax import data
 from genjax.data import files, oracle, order, sources
 from genjax.data.base import Indexed, complete
-from genjax.data.texts import caption_of, captioned, reader
+from genjax.data.texts import NUMBERS, caption_of, captioned, reader
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path(os.environ.get("GENJAX_DATA", ROOT.parent / "shared" / "data"))
@@ -595,8 +595,8 @@ def test_captions_say_the_class_in_words():
     for name, split in told.splits.items():
         assert (split.x == plain.splits[name].x).all()
         said = [caption_of(row, told.spec.letters) for row in split.y[:40]]
-        assert all(sources.NUMBERS[y] in text for text, y in zip(said, plain.splits[name].y, strict=False))
-        assert len({text.replace(sources.NUMBERS[y], "") for text, y in zip(said, plain.splits[name].y, strict=False)}) == 4
+        assert all(NUMBERS[y] in text for text, y in zip(said, plain.splits[name].y, strict=False))
+        assert len({text.replace(NUMBERS[y], "") for text, y in zip(said, plain.splits[name].y, strict=False)}) == 4
 
 
 def test_emoji_are_told_by_their_names(folder):

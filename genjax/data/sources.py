@@ -11,7 +11,7 @@
 
 import difflib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +22,7 @@ import numpy as np
 from genjax.data import files, oracle
 from genjax.data.base import DataError, Dataset, Indexed, Rows, Spec, Split, agree, check, complete, cut, take
 from genjax.data.levels import levels
-from genjax.data.texts import captioned
+from genjax.data.texts import CLOTHES, NUMBERS, captioned, worded
 from genjax.data.toys import TOYS, toy
 
 Found = tuple[Spec, dict[str, Split]]
@@ -267,27 +267,14 @@ def _parts(whole: Split, part: np.ndarray) -> dict[str, Split]:
     return {name: take(whole, np.flatnonzero(part == i)) for i, name in enumerate(("train", "valid", "test"))}
 
 
-def worded(found: Found, words: Sequence[str]) -> Found:
-    """The same examples, told in words: one of `WAYS` to say each one's class, in turn over the rows of a split."""
-    spec, splits = found
-    texts = [way.format(word) for word in words for way in WAYS]
-    y, letters = captioned(texts)
-    told = lambda split: y[len(WAYS) * split.y + np.arange(len(split.y)) % len(WAYS)]
-    spec = spec._replace(classes=0, letters=letters, length=y.shape[1])
-    return spec, {name: Split(split.x, told(split)) for name, split in splits.items()}
-
-
-WAYS = ("{}", "a picture of a {}", "this is a {}", "draw me a {}, please")
-NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-CLOTHES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
-HERE: dict[str, Callable[[], Found]] = {"digits": digits, "digits/captions": lambda: worded(digits(), NUMBERS)}
+HERE: dict[str, Callable[[], Found]] = {"digits": digits, "digits/captions": lambda: worded(*digits(), NUMBERS)}
 FOLDER: dict[str, Callable[[Path], Found]] = {
     **{name: partial(idx_images, name) for name in ("mnist", "fashion_mnist")},
     **{f.__name__: f for f in (mnist_static_bin, omniglot, frey, olivetti, cifar10_3000, cifar10_jpeg75)},
     **{f"emoji{size}": partial(emoji, size, "group") for size in (32, 64)},
     **{f"emoji{size}/captions": partial(emoji, size, "caption") for size in (32, 64)},
-    "mnist/captions": lambda root: worded(idx_images("mnist", root), NUMBERS),
-    "fashion_mnist/captions": lambda root: worded(idx_images("fashion_mnist", root), CLOTHES),
+    "mnist/captions": lambda root: worded(*idx_images("mnist", root), NUMBERS),
+    "fashion_mnist/captions": lambda root: worded(*idx_images("fashion_mnist", root), CLOTHES),
     **{f.__name__: f for f in (fsdd, tinyshakespeare, seqgan_oracle)},
     **{
         f"binary_density/{name}": partial(binary_density, name)

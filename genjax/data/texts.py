@@ -4,6 +4,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from genjax.data.base import Spec, Split
+
+WAYS = ("{}", "a picture of a {}", "this is a {}", "draw me a {}, please")
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+CLOTHES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+
 
 def letters(alphabet: str) -> tuple[Callable, Callable]:
     """(show, read): tokens (B, T) -> texts (B,), and a text -> (T,) int32 tokens.
@@ -55,3 +61,12 @@ def reader(alphabet: str, length: int) -> Callable[[str], np.ndarray]:
 def caption_of(tokens: np.ndarray, alphabet: str) -> str:
     """What `reader` read."""
     return "".join(alphabet[token - 1] for token in tokens if token)
+
+
+def worded(spec: Spec, splits: dict[str, Split], words: Sequence[str]) -> tuple[Spec, dict[str, Split]]:
+    """The same examples, told in words: one of `WAYS` to say each one's class, in turn over the rows of a split."""
+    texts = [way.format(word) for word in words for way in WAYS]
+    y, letters = captioned(texts)
+    told = lambda split: y[len(WAYS) * split.y + np.arange(len(split.y)) % len(WAYS)]
+    spec = spec._replace(classes=0, letters=letters, length=y.shape[1])
+    return spec, {name: Split(split.x, told(split)) for name, split in splits.items()}
