@@ -23,9 +23,22 @@ def images(count: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((count, *IMAGE)).astype(np.float32)
 
 
-def our_unet(tx: optax.GradientTransformation) -> Model:
+def our_unet(tx: optax.GradientTransformation, **asked: Any) -> Model:
     norm, features = partial(nn.GroupNorm, GROUPS), partial(time_features, size=CHANNELS[0])
-    return diffusion(unet(CHANNELS, IMAGE, blocks=1, attention=(1, 2, 3), norm=norm, features=features), IMAGE, tx)
+    net = unet(CHANNELS, IMAGE, blocks=1, attention=(1, 2, 3), norm=norm, features=features)
+    return diffusion(net, IMAGE, tx, **asked)
+
+
+def their_unet() -> Any:
+    """The layers of `our_unet` as diffusers' UNet2DModel, with random weights."""
+    from diffusers import UNet2DModel
+
+    looks = [f"Attn{way}Block2D" if level else f"{way}Block2D" for way in ("Down", "Up") for level in range(len(CHANNELS))]
+    return UNet2DModel(
+        sample_size=IMAGE[0], in_channels=3, out_channels=3, block_out_channels=CHANNELS, layers_per_block=1,
+        down_block_types=looks[: len(CHANNELS)], up_block_types=looks[: len(CHANNELS) - 1 : -1],
+        attention_head_dim=CHANNELS[-1], norm_num_groups=GROUPS, downsample_padding=0, freq_shift=1,
+    ).eval()  # fmt: skip
 
 
 def our_dit(tx: optax.GradientTransformation) -> Model:

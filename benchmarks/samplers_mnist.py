@@ -1,0 +1,190 @@
+"""What steps of a sampler are worth on MNIST, by Frechet distance in the features of a classifier of MNIST.
+
+    python -m benchmarks.samplers_mnist                    # an hour and a quarter on one core; the same command goes on
+    python -m benchmarks.samplers_mnist --steps 100 50 --samples 200 --dry
+
+One network, a DiT of 28 x 28 pixels without labels, v-prediction on the cosine process; every sampler draws from its running
+average after the last step, with the same keys. The student is it distilled by consistency (2303.01469) to one step. A second
+is wall time of the whole sampler, compiled beforehand. The distance grows with few samples, so that all have as many, and so
+have the test images that tell the floor: the mean over disjoint sets of them, and their spread.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import genjax
+from benchmarks import chunks
+from benchmarks.chunks import Clock
+from benchmarks.record import record, row
+from genjax.data import Dataset, feed, load, row_block, symmetric
+from genjax.families.consistency import renoised
+from genjax.families.diffusion import diffusion
+from genjax.hybrids.distilled import consistent, distilled
+from genjax.metrics.distance import frechet
+from genjax.metrics.features import classifier, shown_reals
+from genjax.model import Model, stream
+from genjax.nets import dit
+from genjax.predictions import min_snr
+from genjax.samplers import Sampler, ancestral, ddim, heun
+from genjax.schedules import Grid, cosine, karras_grid, lognormal_times, uniform_grid
+from genjax.solvers import dpm_solver_pp
+
+SHAPE, BATCH, CHUNK, GROUP, LR = (28, 28, 1), 64, 25, 100, 1e-3
+STEPS, SAMPLES, SEED = (6000, 3000), 1000, 0  # of the teacher, of the student
+PREPARE = symmetric(256)
+
+
+class Way(NamedTuple):
+    """How samples are drawn."""
+
+    sampler: Sampler
+    steps: int
+    evaluations: int
+    grid: Grid = uniform_grid()
+    branch: str = "teacher"
+
+
+WAYS = {
+    "DDPM, 10 steps": Way(ancestral(), 10, 10),
+    "DDPM, 100 steps": Way(ancestral(), 100, 100),
+    "DDPM, 1000 steps": Way(ancestral(), 1000, 1000),
+    "DDIM, 10 steps": Way(ddim(), 10, 10),
+    "DDIM, 20 steps": Way(ddim(), 20, 20),
+    "DPM-Solver++(2M), 10 steps": Way(dpm_solver_pp(), 10, 10),
+    "DPM-Solver++(2M), 20 steps": Way(dpm_solver_pp(), 20, 20),
+    "Heun, 18 steps": Way(heun(), 18, 35, karras_grid()),
+    "consistency, 1 step": Way(renoised(), 1, 1, karras_grid(), "student"),
+    "consistency, 2 steps": Way(renoised(), 2, 2, karras_grid(), "student"),
+}
+FASTER = (("DDPM, 1000 steps", "DPM-Solver++(2M), 20 steps", 45), ("Heun, 18 steps", "consistency, 1 step", 30))
+
+
+def denoiser(tx: optax.GradientTransformation, **asked) -> Model:
+    net = dit(SHAPE, patch=4, width=128, depth=4, heads=4, unroll=4)
+    return diffusion(net, SHAPE, tx, weight=min_snr(), **asked)
+
+
+def taught(steps: tuple[int, int]) -> Model:
+    """The teacher and then its student."""
+    falling = lambda peak, count: optax.adam(optax.cosine_decay_schedule(peak, count))
+    teacher = denoiser(falling(LR, steps[0]))
+    tx = falling(LR / 3, steps[1])
+    student = denoiser(tx, sampler=renoised(), grid=karras_grid(), steps=1)
+    return distilled(teacher, student, consistent(cosine(), times=lognormal_times(-1.1, 2.0)), tx)
+
+
+def trained(model: Model, data: Dataset, steps: tuple[int, int], folder: Path) -> genjax.Params:
+    """The running average after both stages; a run that was stopped goes on from its checkpoint in the folder."""
+    gather, x = feed(PREPARE), {"x": jnp.asarray(data.splits["train"].x)}
+    draw = lambda number, count: row_block(SEED, number, count, BATCH, len(x["x"]))
+    start = lambda: genjax.init(model, jax.random.key(SEED), jax.jit(gather)(x, jax.random.key(SEED), draw(0, 1)[0]))
+    saved = chunks.restore(folder, "taught", lambda step: jax.eval_shape(start))
+    state, about = saved or (jax.jit(start)(), {"stage": 0})
+    begins, clock = (0, steps[0]), Clock()
+    for stage in range(about["stage"], 2):
+        state = genjax.next_stage(model, state, stage) if int(state.step) == begins[stage] and stage else state
+        step = genjax.make_step(model, stage, begins=begins[stage], ema_decay=0.998)
+
+        def one(state, rows, step=step):
+            return step(state, gather(x, stream(jax.random.fold_in(state.key, state.step), "prepare"), rows))
+
+        run = jax.jit(lambda state, rows, one=one: jax.lax.scan(one, state, rows), donate_argnums=0)
+        while (now := int(state.step)) < begins[stage] + steps[stage]:
+            state, metrics = run(state, draw(now, min(CHUNK, begins[stage] + steps[stage] - now)))
+            if clock.save_now():
+                chunks.save(folder, "taught", state, {"stage": stage})
+                losses = {name: round(float(jnp.nanmean(v)), 4) for name, v in metrics.items() if name.endswith("loss")}
+                print(f"step {now + CHUNK}: {losses}", flush=True)
+        chunks.save(folder, "taught", state, {"stage": stage})
+    return state.ema
+
+
+def drawn(way: Way, params: genjax.Params, count: int) -> tuple[np.ndarray, float]:
+    """(`count` samples in [0, 1], seconds that they took)."""
+    model = denoiser(optax.sgd(0.0), sampler=way.sampler, steps=way.steps, grid=way.grid)
+    group = min(GROUP, count)
+    keys = jax.random.split(jax.random.key(2026), count).reshape(-1, group)
+    sample = jax.jit(model.sample).lower(params[way.branch], keys[0]).compile()
+    jax.block_until_ready(sample(params[way.branch], keys[0])) if way.steps < 100 else None
+    began = time.perf_counter()
+    x = np.concatenate([np.asarray(sample(params[way.branch], some)) for some in keys])
+    return np.clip(0.5 * x + 0.5, 0.0, 1.0), time.perf_counter() - began
+
+
+class Found(NamedTuple):
+    distance: float
+    seconds: float
+
+
+def floors(data: Dataset, apply, real: np.ndarray, count: int) -> np.ndarray:
+    """Distances of disjoint sets of test images, at most ten."""
+    shown = shown_reals(data.spec, data.splits["test"].x)
+    sets = [shown[first : first + count] for first in range(0, min(len(shown), 10 * count), count)]
+    return np.array([frechet(real, apply(some)) for some in sets if len(some) == count])
+
+
+def bars(found: dict[str, Found], floor: np.ndarray) -> dict[str, tuple[float, str, str]]:
+    """{row: (most, its name, in words)} of distances."""
+    spread = float(floor.std(ddof=1)) if len(floor) > 1 else 0.0
+    most = {name: one.distance for name, one in found.items()}
+    return {
+        "DDIM, 20 steps": (most["DDPM, 100 steps"], "DDPM's of 100 steps"),
+        "DPM-Solver++(2M), 20 steps": (most["DDPM, 1000 steps"] + spread, "DDPM's of 1000 steps and the floor's spread"),
+        "consistency, 1 step": (2 * most["Heun, 18 steps"], "twice the teacher's by Heun, 18 steps"),
+    }
+
+
+def rows_of(found: dict[str, Found], floor: np.ndarray, about: dict) -> list[dict]:
+    """A row of distance for each way, and the two ratios of time."""
+    asked, lines = bars(found, floor), []
+    for name, one in found.items():
+        bar = {}
+        if name in asked:
+            most, words = asked[name]
+            bar = dict(bar=f"<= {most:.3f}, {words}", met=one.distance <= most)
+        note = f"{one.seconds:.2f} s, {WAYS[name].evaluations} evaluations a sample"
+        lines.append(row(name, "Frechet distance", [one.distance], note=note, **bar, **about))
+    sets = about | {"seeds": list(range(len(floor)))}
+    lines.append(row("test images", "Frechet distance", list(floor), note="the floor; for seeds read disjoint sets", **sets))
+    for slow, fast, least in FASTER:
+        ratio = found[slow].seconds / found[fast].seconds
+        bar = dict(bar=f">= {least}", met=ratio >= least)
+        lines.append(row(f"{slow} / {fast}", "ratio of wall times", [ratio], unit="times", **bar, **about))
+    return lines
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, nargs=2, default=STEPS, help="of the teacher and of the student")
+    parser.add_argument("--samples", type=int, default=SAMPLES)
+    parser.add_argument("--folder", type=Path, default=Path("runs/samplers_mnist"), help="of the checkpoints")
+    parser.add_argument("--dry", action="store_true", help="print only, write no result")
+    args = parser.parse_args()
+    data, steps = load("mnist"), tuple(args.steps)
+    params = trained(taught(steps), data, steps, args.folder)
+    features = classifier(data)
+    real = features.apply(shown_reals(data.spec, data.splits["train"].x))
+    found, floor = {}, floors(data, features.apply, real, args.samples)
+    print(f"floor {floor.mean():.3f} +- {floor.std():.3f}", flush=True)
+    for name, way in sorted(WAYS.items(), key=lambda item: item[1].evaluations):
+        x, seconds = drawn(way, params, args.samples)
+        np.save(args.folder / f"{name}.npy", x[:64])
+        found[name] = Found(frechet(real, features.apply(x)), seconds)
+        print(f"{name}: {found[name].distance:.3f}, {seconds:.2f} s", flush=True)
+    found = {name: found[name] for name in WAYS}
+    about = dict(seeds=[SEED], keywords={"steps": steps, "batch": BATCH, "samples": args.samples}, source=features.name)
+    if not args.dry:
+        title = "Samplers on MNIST, by the features of a classifier"
+        record("samplers_mnist", title, "python -m benchmarks.samplers_mnist", rows_of(found, floor, about))
+
+
+if __name__ == "__main__":
+    main()

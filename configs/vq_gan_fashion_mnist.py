@@ -1,0 +1,59 @@
+"""Fashion-MNIST of the class asked for from a VQ-GAN and a transformer of its codes; not yet trained to the end.
+
+latent(adversarial(vq, critic), autoregressive), the recipe of 2012.09841 without its perceptual loss.
+Needs a data folder with `fashion_mnist` (--data-dir or GENJAX_DATA).
+"""
+
+from math import prod
+
+import optax
+
+from genjax.config import Positive, Recipe
+from genjax.data import Spec, unit
+from genjax.families.autoregressive import autoregressive
+from genjax.families.vq import vq
+from genjax.heads import categorical
+from genjax.hybrids.adversarial import adversarial, reconstructions
+from genjax.hybrids.latent import latent
+from genjax.nets import conv_critic, conv_decoder, conv_encoder, gpt
+from genjax.quantizers import codebook
+
+data = "fashion_mnist"
+
+
+def recipe(
+    spec: Spec,
+    codes: int = 256,
+    channels: int = 8,
+    widths: tuple[int, int] = (32, 64),
+    width: int = 128,
+    depth: int = 4,
+    steps: tuple[int, int] = (2000, 3000),
+    batch: int = 64,
+    lr: Positive = 1e-3,
+    verdict: Positive = 1e-4,
+    gamma: float = 0.1,
+) -> Recipe:
+    """First the autoencoder with its critic; then, on its frozen codes, a transformer told the class before it writes them.
+
+    Args:
+      spec: of the data.
+      codes: vectors in the codebook.
+      channels: of one vector; a picture has a vector for every 4 x 4 pixels.
+      widths: channels of the autoencoder's levels, the finest first; also of the critic's.
+      width, depth: of the transformer.
+      steps: of the autoencoder and of the transformer.
+      batch: examples in a step.
+      lr: peak learning rate of Adam, which a cosine takes to zero in each stage.
+      verdict: learning rate of the critic and of the decoder's adversarial move.
+      gamma: weight of the gradient penalty on data.
+    """
+    places, tx = tuple(side // 4 for side in spec.shape[:-1]), [optax.adam(optax.cosine_decay_schedule(lr, k)) for k in steps]
+    nets = conv_encoder(widths, (*places, channels)), conv_decoder(widths, spec.shape)
+    autoencoder = vq(*nets, codebook(codes), (*places, channels), tx[0])
+    play, sees = optax.adam(verdict, b1=0.0, b2=0.99), reconstructions(autoencoder)
+    autoencoder = adversarial(autoencoder, conv_critic(widths), play, play, sees=sees, r1=gamma)
+    net = gpt(codes, codes, prod(places), width=width, depth=depth, heads=4, unroll=depth)
+    prior = autoregressive(net, places, categorical(codes, grid=False), tx[1], classes=spec.classes)
+    model, show = latent(autoencoder, prior, scaled=False), lambda x: x
+    return Recipe(model, steps, batch, unit(spec.levels), show, chunk=20, classes=spec.classes)
