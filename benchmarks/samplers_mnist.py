@@ -37,7 +37,7 @@ from genjax.schedules import Grid, cosine, karras_grid, lognormal_times, uniform
 from genjax.solvers import dpm_solver_pp
 
 SHAPE, BATCH, CHUNK, GROUP, LR = (28, 28, 1), 64, 25, 100, 1e-3
-STEPS, SAMPLES, SEED = (6000, 3000), 1000, 0  # of the teacher, of the student
+STEPS, SAMPLES, SEED = (6000, 2000), 1000, 0  # of the teacher, of the student
 PREPARE = symmetric(256)
 
 
