@@ -38,12 +38,13 @@ from genjax.hybrids.progressive import progressive
 from genjax.hybrids.reaching import reaching
 from genjax.hybrids.refined import refined
 from genjax.hybrids.rewarded import filtered, likelihood, rewarded
-from genjax.hybrids.sees import codes, corrupted, pairs
+from genjax.hybrids.sees import codes, corrupted, drawn, pairs
+from genjax.hybrids.similar import similar
 from genjax.hybrids.stepwise import steps_of, stepwise
 from genjax.hybrids.tilted import tilted
 from genjax.hybrids.unclip import unclip
 from genjax.model import Batch, Loss, Model, Phase, as_batch, example_keys, normal, stream
-from genjax.nets import Net, encoder, gpt, made, mlp, pixelcnn, projection, spectral
+from genjax.nets import Net, encoder, gpt, made, mlp, on_features, pixelcnn, projection, spectral
 from genjax.nets.stylegan2 import Styles, each_layer
 from genjax.predictions import clean, min_snr
 from genjax.quantizers import codebook
@@ -122,6 +123,12 @@ def toy_guided(tx=None) -> Model:
 
 def vae_gan(tx=None) -> Model:
     return adversarial(toy_vae(tx), small(()), tx or adam(), tx or adam(), sees=reconstructions(toy_vae()), game=hinge)
+
+
+def toy_similar(tx=None) -> Model:
+    trunk, sees = small((6,)), drawn(toy_vae(), LATENT)
+    game = adversarial(toy_vae(tx), on_features(trunk, small(())), tx or adam(), tx or adam(), sees=sees)
+    return similar(game, lambda params, x: trunk.apply(params["critic"]["trunk"], x), tx or adam())
 
 
 def toy_bijection(shape=SHAPE):
@@ -225,6 +232,13 @@ TABLE: dict[str, Callable[..., Model]] = {
     "adversarial(vae)": vae_gan,
     "vae with a flow": lambda tx=None: vae(
         small((9,)), small(SHAPE), (3,), tx or adam(), flow=causal(made((8,), 2), affine()), context=3, classes=CLASSES
+    ),
+    "similar(adversarial(vae))": toy_similar,
+    "similar(vae)": lambda tx=None: similar(
+        toy_vae(tx, 2, likelihood=gaussian(), classes=CLASSES), lambda params, x: x.mean(axis=2), tx or adam(), beta=2.0
+    ),
+    "latent(similar(adversarial(vae)), flow)": lambda tx=None: latent(
+        toy_similar(tx), flow(halved_codes(), LATENT, tx or adam())
     ),
     "latent(vae, diffusion)": lambda tx=None: latent(toy_vae(tx), toy_diffusion(LATENT, tx)),
     "latent(adversarial(vae), diffusion)": lambda tx=None: latent(vae_gan(tx), toy_diffusion(LATENT, tx)),
@@ -379,6 +393,7 @@ COVERS = {  # public constructor -> its rows
     "genjax.hybrids.adversarial.adversarial": "adversarial(vae)",
     "genjax.hybrids.latent.latent": "latent(vae, diffusion)",
     "genjax.families.autoencoder.autoencoder": "latent(autoencoder, flow)",
+    "genjax.hybrids.similar.similar": "similar(adversarial(vae))",
     "genjax.hybrids.cascade.cascade": "cascade(vae, diffusion)",
     "genjax.hybrids.conditioned.conditioned": "conditioned(diffusion)",
     "genjax.hybrids.unclip.unclip": "unclip(diffusion, diffusion)",

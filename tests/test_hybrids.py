@@ -10,6 +10,7 @@ import genjax
 from genjax.bijections import chain
 from genjax.chains import langevin
 from genjax.conditions import GIVEN, told
+from genjax.densities import gaussian
 from genjax.families.autoregressive import autoregressive
 from genjax.families.energy import energy
 from genjax.families.flow import flow
@@ -25,6 +26,7 @@ from genjax.hybrids.reaching import reaching
 from genjax.hybrids.refined import polished, refined
 from genjax.hybrids.rewarded import filtered, likelihood, pathwise, rewarded
 from genjax.hybrids.sees import codes, corrupted, drawn, featured, pairs
+from genjax.hybrids.similar import similar
 from genjax.hybrids.stepwise import steps_of, stepwise
 from genjax.hybrids.tilted import log_partition, tilted
 from genjax.model import Loss, Phase, as_batch, frozen, put
@@ -43,6 +45,7 @@ from tests.table import (
     toy_diffusion,
     toy_gan,
     toy_implicit,
+    toy_similar,
     toy_vae,
     toy_vq,
 )
@@ -401,3 +404,43 @@ def test_a_critic_of_pairs_trains_both_networks_of_a_bigan():
     after, _ = compiled("adversarial(autoencoder) on pairs")(state, batch())
     for name in ("encoder", "decoder", "critic"):
         assert (jax.tree.leaves(after.params[name])[-1] != jax.tree.leaves(state.params[name])[-1]).any()
+
+
+# ---- likeness ------------------------------------------------------------------------------------------------------------
+
+
+def gradients(model, params, name):
+    phase = next(phase for phase in model.stages[0] if phase.name == name)
+    loss = lambda params: phase.loss(params, jax.random.key(3), batch()).value
+    return jax.value_and_grad(loss)(params)
+
+
+def test_likeness_of_the_data_themselves_is_the_elbo_of_a_normal_but_for_a_constant():
+    scale, beta = 0.3, 2.0
+    model = toy_vae(likelihood=gaussian(scale), beta=beta)
+    alike = similar(model, lambda params, x: x, adam(), scale=scale, beta=beta)
+    params = model.init(jax.random.key(0), batch())
+    (far, slopes), (elbo, expected) = gradients(alike, params, "similarity"), gradients(model, params, "elbo")
+    np.testing.assert_allclose(far + 16 * np.log(scale * np.sqrt(2 * np.pi)), elbo, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), slopes, expected)
+
+
+def test_likeness_is_in_what_the_critic_sees_and_leaves_the_critic_alone():
+    model = toy_similar()
+    params = model.init(jax.random.key(0), batch())
+    assert [(phase.name, phase.trains) for phase in model.stages[0]] == [
+        ("similarity", ("encoder", "decoder")), ("critic", ("critic",)), ("critic/generator", ("decoder",))
+    ]  # fmt: skip
+    blind = put(params, "critic/trunk", jax.tree.map(jnp.zeros_like, params["critic"]["trunk"]))
+    value, slopes = gradients(model, blind, "similarity")
+    q = toy_vae().latent_code.posterior(params, batch()["x"])
+    kl = 0.5 * (q[0] ** 2 + q[1] ** 2 - 1) - jnp.log(q[1])
+    np.testing.assert_allclose(value, kl.sum(-1).mean(), rtol=1e-5)  # a critic that sees nothing finds all alike
+    assert all(not np.any(leaf) for leaf in jax.tree.leaves(slopes["decoder"]))
+
+
+def test_likeness_needs_a_normal_posterior_and_the_phase_it_replaces():
+    with pytest.raises(ValueError, match="needs a model with `latent_code`; this one has only `sample`"):
+        similar(toy_gan(), lambda params, x: x, adam())
+    with pytest.raises(ValueError, match="no 'likeness' among elbo: give instead="):
+        similar(toy_vae(), lambda params, x: x, adam(), instead="likeness")

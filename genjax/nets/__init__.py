@@ -2,7 +2,7 @@
 
 from genjax.nets.base import Net, as_net
 from genjax.nets.conv import conv_critic, conv_decoder, conv_encoder, conv_same
-from genjax.nets.critics import maxout, minibatch_discrimination, packed, projection, spectral
+from genjax.nets.critics import maxout, minibatch_discrimination, on_features, packed, projection, spectral
 from genjax.nets.dcgan import dcgan_critic, dcgan_generator
 from genjax.nets.dit import dit
 from genjax.nets.growing import growing_critic, growing_generator
@@ -36,6 +36,7 @@ __all__ = [
     "maxout",
     "minibatch_discrimination",
     "mlp",
+    "on_features",
     "packed",
     "pixelcnn",
     "pooled",

@@ -106,15 +106,22 @@ def projection(trunk: Net, classes: int) -> Net:
       trunk: x -> (B, F) features.
       classes: labels are 0 .. classes - 1; GIVEN for arrays, of which the network's embedding is linear.
     """
-    return _on_features(trunk, as_net(_Projection(classes)))
+    return on_features(trunk, as_net(_Projection(classes)))
 
 
 def minibatch_discrimination(trunk: Net, kernels: int = 50, dims: int = 5) -> Net:
     """Net x -> (B,) logits: of the trunk's features (B, F) beside how near the rest of the batch is, (4)."""
-    return _on_features(trunk, as_net(_Discrimination(kernels, dims)))
+    return on_features(trunk, as_net(_Discrimination(kernels, dims)))
 
 
-def _on_features(trunk: Net, head: Net) -> Net:
+def on_features(trunk: Net, head: Net) -> Net:
+    """Net (x, *rest) -> head(trunk(x), *rest) with the branches `trunk` and `head`, for who wants what the trunk says.
+
+    Args:
+      trunk: x -> (B, F) features.
+      head: (features, *rest) -> (B,) logits.
+    """
+
     def init(key: jax.Array, x: jax.Array, *rest) -> dict:
         first, second = jax.random.split(key)
         params = {"trunk": trunk.init(first, x)}
