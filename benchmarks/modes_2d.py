@@ -210,7 +210,7 @@ def main() -> None:
     args = parser.parse_args()
     rows, deadline = [], time.monotonic() + 60 * args.minutes
     command = "python -m benchmarks.modes_2d" + (f" --schedule {args.schedule}" if args.schedule != "short" else "")
-    command += " --toys grid --seeds 3" if args.schedule == "few" else ""
+    command += f" --toys grid --seeds {args.seeds}" if args.schedule == "few" else ""
     for toy in args.toys:
         for method in args.methods or SCHEDULES[args.schedule].methods:
             if (more := measured(toy, method, args, deadline)) is None:

@@ -36,8 +36,8 @@ def init(model: Model, key: jax.Array, batch: Batch) -> State:
     check(params, model.stages)
     memory = model.memory(params, stream(key, "memory"), batch) if model.memory else {}
     step, skipped = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
-    ema, key = jax.tree.map(jnp.copy, (params, key))  # no two leaves share a buffer, so that a state can be donated
-    return State(step, key, params, ema, init_opt(params, model.stages[0]), memory, skipped)
+    state = State(step, key, params, params, init_opt(params, model.stages[0]), memory, skipped)
+    return jax.tree.map(jnp.copy, state)  # no two leaves share a buffer, so that a state can be donated
 
 
 def init_opt(params: Params, stage: tuple[Phase, ...]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import genjax
 import genjax.families
 import genjax.hybrids
 from genjax import parallel
-from genjax.model import Model, Phase, as_batch, branches, check, frozen, get, put, under
+from genjax.model import Loss, Model, Phase, as_batch, branches, check, frozen, get, put, under
 from tests.table import (
     BATCH,
     BLIND,
@@ -326,3 +326,12 @@ def test_two_critics_of_one_name_are_refused():
 
 def test_as_batch_numbers_its_examples():
     assert as_batch(jnp.zeros((BATCH, 2)))["index"].tolist() == list(range(BATCH))
+
+
+def test_a_fresh_state_can_be_donated_whatever_its_leaves_share():
+    one = jnp.ones(3)
+    keeper = optax.GradientTransformation(lambda params: params, lambda grads, kept, params=None: (grads, kept))
+    move = Phase("move", lambda params, key, batch: Loss(jnp.sum(params["a"] * params["b"])), ("a", "b"), keeper)
+    twins = Model(lambda key, batch: {"a": one, "b": one}, ((move,),), lambda params, keys, y=None: keys)
+    state, metrics = jax.jit(genjax.make_step(twins), donate_argnums=0)(genjax.init(twins, jax.random.key(0), batch()), batch())
+    assert float(metrics["move/loss"]) == 3.0 and int(state.step) == 1
