@@ -1,6 +1,6 @@
 """What steps of a sampler are worth on MNIST, by Frechet distance in the features of a classifier of MNIST.
 
-    python -m benchmarks.samplers_mnist                    # an hour and a quarter on one core; the same command goes on
+    python -m benchmarks.samplers_mnist                    # a good hour on one core; the same command goes on
     python -m benchmarks.samplers_mnist --steps 100 50 --samples 200 --dry
 
 One network, a DiT of 28 x 28 pixels without labels, v-prediction on the cosine process; every sampler draws from its running
@@ -12,6 +12,7 @@ have the test images that tell the floor: the mean over disjoint sets of them, a
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +40,7 @@ from genjax.solvers import dpm_solver_pp
 
 SHAPE, BATCH, CHUNK, GROUP, LR = (28, 28, 1), 64, 25, 100, 1e-3
 STEPS, SAMPLES, SEED = (6000, 2000), 500, 0  # of the teacher, of the student
-PREPARE = symmetric(256)
+PREPARE, NAME = symmetric(256), "taught"
 
 
 class Way(NamedTuple):
@@ -85,28 +86,42 @@ def taught(steps: tuple[int, int]) -> Model:
 
 def trained(model: Model, data: Dataset, steps: tuple[int, int], folder: Path) -> genjax.Params:
     """The running average after both stages; a run that was stopped goes on from its checkpoint in the folder."""
-    gather, x = feed(PREPARE), {"x": jnp.asarray(data.splits["train"].x)}
-    draw = lambda number, count: row_block(SEED, number, count, BATCH, len(x["x"]))
-    start = lambda: genjax.init(model, jax.random.key(SEED), jax.jit(gather)(x, jax.random.key(SEED), draw(0, 1)[0]))
-    saved = chunks.restore(folder, "taught", lambda step: jax.eval_shape(start))
-    state, about = saved or (jax.jit(start)(), {"stage": 0})
-    begins, clock = (0, steps[0]), Clock()
-    for stage in range(about["stage"], 2):
-        state = genjax.next_stage(model, state, stage) if int(state.step) == begins[stage] and stage else state
-        step = genjax.make_step(model, stage, begins=begins[stage], ema_decay=0.998)
-
-        def one(state, rows, step=step):
-            return step(state, gather(x, stream(jax.random.fold_in(state.key, state.step), "prepare"), rows))
-
-        run = jax.jit(lambda state, rows, one=one: jax.lax.scan(one, state, rows), donate_argnums=0)
-        while (now := int(state.step)) < begins[stage] + steps[stage]:
-            state, metrics = run(state, draw(now, min(CHUNK, begins[stage] + steps[stage] - now)))
-            if clock.save_now():
-                chunks.save(folder, "taught", state, {"stage": stage})
-                losses = {name: round(float(jnp.nanmean(v)), 4) for name, v in metrics.items() if name.endswith("loss")}
-                print(f"step {now + CHUNK}: {losses}", flush=True)
-        chunks.save(folder, "taught", state, {"stage": stage})
+    x = {"x": jnp.asarray(data.splits["train"].x)}
+    first = jax.jit(feed(PREPARE))(x, jax.random.key(SEED), rows_from(0, 1, len(x["x"]))[0])
+    start = jax.jit(lambda: genjax.init(model, jax.random.key(SEED), first))
+    saved = lambda step: jax.eval_shape(lambda: genjax.next_stage(model, start(), int(step > steps[0])))
+    state, about = chunks.restore(folder, NAME, saved) or (start(), {"stage": 0})
+    for stage in range(about["stage"], len(steps)):
+        begins = sum(steps[:stage])
+        state = genjax.next_stage(model, state, stage) if int(state.step) == begins else state
+        run = pieces(genjax.make_step(model, stage, begins=begins, ema_decay=0.998), x)
+        state = to_the_end(run, state, begins + steps[stage], stage, folder)
     return state.ema
+
+
+def rows_from(first: int, count: int, many: int) -> np.ndarray:
+    return row_block(SEED, first, count, BATCH, many)
+
+
+def pieces(step: Callable, x: dict[str, jax.Array]) -> Callable:
+    """(state, step's number, how many) -> (state, metrics), in one dispatch."""
+    gather = feed(PREPARE)
+    one = lambda state, rows: step(state, gather(x, stream(jax.random.fold_in(state.key, state.step), "prepare"), rows))
+    run = jax.jit(lambda state, rows: jax.lax.scan(one, state, rows), donate_argnums=0)
+    return lambda state, first, count: run(state, rows_from(first, count, len(x["x"])))
+
+
+def to_the_end(run: Callable, state: genjax.State, end: int, stage: int, folder: Path) -> genjax.State:
+    """The stage's last state, saved, and every few minutes the one so far."""
+    clock = Clock()
+    while (now := int(state.step)) < end:
+        state, metrics = run(state, now, min(CHUNK, end - now))
+        if clock.save_now():
+            chunks.save(folder, NAME, state, {"stage": stage})
+            losses = {name: round(float(jnp.nanmean(value)), 4) for name, value in metrics.items() if name.endswith("loss")}
+            print(f"step {int(state.step)}: {losses}", flush=True)
+    chunks.save(folder, NAME, state, {"stage": stage})
+    return state
 
 
 def drawn(way: Way, params: genjax.Params, count: int) -> tuple[np.ndarray, float]:
@@ -115,7 +130,8 @@ def drawn(way: Way, params: genjax.Params, count: int) -> tuple[np.ndarray, floa
     group = min(GROUP, count)
     keys = jax.random.split(jax.random.key(2026), count).reshape(-1, group)
     sample = jax.jit(model.sample).lower(params[way.branch], keys[0]).compile()
-    jax.block_until_ready(sample(params[way.branch], keys[0])) if way.steps < 100 else None
+    if way.steps < 100:  # the first call of a compiled program is slower; of a long one that does not show
+        jax.block_until_ready(sample(params[way.branch], keys[0]))
     began = time.perf_counter()
     x = np.concatenate([np.asarray(sample(params[way.branch], some)) for some in keys])
     return np.clip(0.5 * x + 0.5, 0.0, 1.0), time.perf_counter() - began
@@ -126,15 +142,15 @@ class Found(NamedTuple):
     seconds: float
 
 
-def floors(data: Dataset, apply, real: np.ndarray, count: int) -> np.ndarray:
+def floors(data: Dataset, apply: Callable, real: np.ndarray, count: int) -> np.ndarray:
     """Distances of disjoint sets of test images, at most ten."""
     shown = shown_reals(data.spec, data.splits["test"].x)
     sets = [shown[first : first + count] for first in range(0, min(len(shown), 10 * count), count)]
     return np.array([frechet(real, apply(some)) for some in sets if len(some) == count])
 
 
-def bars(found: dict[str, Found], floor: np.ndarray) -> dict[str, tuple[float, str, str]]:
-    """{row: (most, its name, in words)} of distances."""
+def bars(found: dict[str, Found], floor: np.ndarray) -> dict[str, tuple[float, str]]:
+    """{row: (the most that its distance may be, in words)}."""
     spread = float(floor.std(ddof=1)) if len(floor) > 1 else 0.0
     most = {name: one.distance for name, one in found.items()}
     return {
