@@ -28,7 +28,7 @@ def recipe(
     widths: tuple[int, int] = (32, 64),
     width: int = 128,
     depth: int = 4,
-    steps: tuple[int, int] = (2000, 3000),
+    steps: tuple[int, int] = (1500, 2000),
     batch: int = 64,
     lr: Positive = 1e-3,
     verdict: Positive = 1e-4,
