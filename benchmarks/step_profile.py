@@ -175,9 +175,9 @@ def main() -> None:
     args, rows = parser.parse_args(), []
     for name, net in nets().items():
         for part, (here, there) in (parts(net, args.rounds) | alone(net, args.rounds)).items():
-            note = f"ms: genjax {here:.1f}, PyTorch {there:.1f}; {here - there:+.1f}"
-            print(f"{name}, {part}: {here / there:.2f}; {note}", flush=True)
-            rows.append(row(name, f"{part}, genjax / PyTorch", [round(here / there, 2)], seeds=[0], unit="times", note=note))
+            note = f"genjax {here:.1f} ms, PyTorch {there:.1f} ms"
+            print(f"{name}, {part}: {here - there:+.1f} ms; {note}", flush=True)
+            rows.append(row(name, f"{part}: genjax less PyTorch", [round(here - there, 1)], seeds=[0], unit="ms", note=note))
     if not args.dry:
         record("step_profile", "Where a denoiser's step goes, CPU", "python -m benchmarks.step_profile", rows)
 
