@@ -126,6 +126,11 @@ def grid(options: Options, refused: dict[str, str]) -> dict[str, Any]:
     return {"grid": {"codes": list(CODES), "priors": list(PRIORS), "refused": refused}}
 
 
+def cores() -> int | None:
+    """Those that this process may run on, fewer than the machine has under taskset, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def record(
     options: Options, data: Dataset, space: Any, target: dict[str, Any], said: list[dict], folder: Path
 ) -> dict[str, Any]:
@@ -144,7 +149,7 @@ def record(
         "samples": options.samples,
         "curve_samples": options.curve_samples,
         "features": {"name": space.features.name, "about": space.features.about},
-        "hardware": f"{hardware()}, {os.cpu_count()} cores",
+        "hardware": f"{hardware()}, {cores()} cores",
         "versions": {"python": sys.version.split()[0]} | {name: installed(name) for name in packages},
         "commit": ", ".join(dict.fromkeys(model["commit"] for model in said)),
         **beside([one for model in said for one in model["said"]]),
