@@ -92,7 +92,9 @@ class _PixelCNN(nn.Module):
         new = self.seen(before.reshape(size, -1))
         at = jnp.maximum(place - 1, 0) % wide
         row = jnp.where(place > 0, lax.dynamic_update_slice_in_dim(state["row"], new[:, None], at, 1), state["row"])
-        layers = lax.cond(place % wide == 0, lambda old: self.next_row(old, row, condition), lambda old: old, state["layers"])
+        onward = lambda _, old: self.next_row(old, row, condition)
+        starts = (place % wide == 0).astype(int)
+        layers = lax.fori_loop(0, starts, onward, state["layers"])  # once or not at all; a cond would copy all at every pixel
         h, kept = jnp.where(place % wide == 0, 0.0, new), []
         for layer, old in zip(self.layers, layers, strict=True):
             h, old = layer.next_pixel(old, h, place % wide)
