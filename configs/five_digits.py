@@ -33,6 +33,7 @@ def recipe(
     lr: Positive = 1e-3,
     verdict: Positive = 1e-4,
     critic: bool = True,
+    couplings: bool = True,
     transformer: bool = True,
     polish: bool = True,
 ) -> Recipe:
@@ -47,21 +48,23 @@ def recipe(
       batch: examples in a step.
       lr: learning rate of Adam, but for the critic's game.
       verdict: learning rate of the critic and of the decoder's adversarial move.
-      critic, transformer, polish: leave one out, to see what it does.
+      critic, couplings, transformer, polish: leave one out, to see what it does; the couplings are the flow.
     """
     encoder, decoder = mlp((width, width), (2 * codes,)), mlp((width, width), spec.shape)
     model = vae(encoder, decoder, (codes,), optax.adam(lr), likelihood=gaussian(0.2), beta=0.5)
     if critic:
         tx = optax.adam(verdict, b1=0.0, b2=0.99)
         model = adversarial(model, mlp((width, width), ()), tx, tx, sees=reconstructions(model), r1=1.0)
-    prior = flow(coupling_flow(lambda out: mlp((width,), (out,)), codes, layers=4), (codes,), optax.adam(lr))
+    prior = None
+    if couplings:
+        prior = flow(coupling_flow(lambda out: mlp((width,), (out,)), codes, layers=4), (codes,), optax.adam(lr))
     if transformer:
-        net = gpt(0, normals().parts, codes, width=64, depth=2)
-        prior = latent(prior, autoregressive(net, (codes,), normals(), optax.adam(lr)), scaled=False)
-    model = latent(model, prior)
+        written = autoregressive(gpt(0, normals().parts, codes, width=64, depth=2), (codes,), normals(), optax.adam(lr))
+        prior = latent(prior, written, scaled=False) if prior else written
+    model = latent(model, prior) if prior else model
     if polish:
         denoiser = timed_mlp((2 * width,) * 3, spec.shape)
         model = refined(model, diffusion(denoiser, spec.shape, optax.adam(optax.cosine_decay_schedule(lr, steps[3]))), start)
-    taken = (True, True, transformer, polish)
+    taken = (True, couplings, transformer, polish)
     steps = tuple(count for count, part in zip(steps, taken, strict=True) if part)
     return Recipe(model, steps, batch, prepare=symmetric(spec.levels), show=lambda x: 0.5 * x + 0.5)

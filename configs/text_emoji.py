@@ -29,7 +29,7 @@ def recipe(
     channels: int = 4,
     widths: tuple[int, int] = (32, 64),
     width: int = 64,
-    steps: tuple[int, int] = (3000, 5000),
+    steps: tuple[int, int] = (3000, 2500),
     batch: int = 32,
     lr: Positive = 1e-3,
     verdict: Positive = 1e-4,
@@ -62,7 +62,7 @@ def recipe(
     tx, sees = optax.adam(verdict, b1=0.0, b2=0.99), reconstructions(autoencoder)
     autoencoder = adversarial(autoencoder, conv_critic(widths), tx, tx, sees=sees, r1=gamma)
     shape, tx = (*sides, channels), optax.adam(optax.cosine_decay_schedule(lr, steps[1]))
-    denoiser = unet((width, 2 * width), shape, attention=(0, 1), heads=4, blocks=1)
+    denoiser = unet((width, 2 * width), shape, attention=(1, 2), heads=4, blocks=1)
     asked = {"classes": GIVEN, "drop": drop, "guidance": guidance, "steps": sampling_steps}
     text = encoder(len(spec.letters) + 1, width, spec.length, width=width, depth=2)
     prior = conditioned(diffusion(denoiser, shape, tx, **asked), text)
