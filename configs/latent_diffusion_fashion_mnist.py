@@ -42,8 +42,9 @@ def recipe(
       width, depth: of the transformer, every place of a code a token.
       steps: of the autoencoder and of the prior.
       batch: examples in a step.
-      lr: learning rate of Adam for the ELBO, and the peak of the prior's, which a cosine takes to zero.
-      verdict: learning rate of the critic and of the decoder's adversarial move.
+      lr: peak learning rate of Adam for the ELBO and the prior; a cosine takes it to zero in each stage.
+      verdict: that of the critic and of the decoder's adversarial move. It must fall with the ELBO's: the last word of a game
+        is woven every 4 pixels.
       gamma: weight of the gradient penalty on data.
       drop: share of examples whose class is hidden.
       guidance: scale of classifier-free guidance; 1 for none.
@@ -51,11 +52,12 @@ def recipe(
     """
     shape = (*(side // 4 for side in spec.shape[:-1]), channels)
     nets = conv_encoder(widths, (*shape[:-1], 2 * channels)), conv_decoder(widths, spec.shape)
-    autoencoder = vae(*nets, shape, optax.adam(lr), likelihood=gaussian(0.1), beta=0.1)
-    tx, sees = optax.adam(verdict, b1=0.0, b2=0.99), reconstructions(autoencoder)
-    autoencoder = adversarial(autoencoder, conv_critic(widths), tx, tx, sees=sees, r1=gamma)
+    falling = optax.cosine_decay_schedule
+    autoencoder = vae(*nets, shape, optax.adam(falling(lr, steps[0])), likelihood=gaussian(0.1), beta=0.1)
+    play, sees = optax.adam(falling(verdict, steps[0]), b1=0.0, b2=0.99), reconstructions(autoencoder)
+    autoencoder = adversarial(autoencoder, conv_critic(widths), play, play, sees=sees, r1=gamma)
     net = dit(shape, patch=1, width=width, depth=depth, heads=4, unroll=depth)
     asked = {"classes": spec.classes, "drop": drop, "guidance": guidance, "steps": sampling_steps}
-    prior = diffusion(net, shape, optax.adam(optax.cosine_decay_schedule(lr, steps[1])), **asked)
+    prior = diffusion(net, shape, optax.adam(falling(lr, steps[1])), **asked)
     model, show = latent(autoencoder, prior), lambda x: x
     return Recipe(model, steps, batch, unit(spec.levels), show, chunk=20, classes=spec.classes)

@@ -48,8 +48,9 @@ def recipe(
       width: channels of the UNet's finest level, and of the encoder of captions.
       steps: of the autoencoder and of the prior.
       batch: examples in a step.
-      lr: learning rate of Adam for the ELBO, and the peak of the prior's, which a cosine takes to zero.
-      verdict: learning rate of the critic and of the decoder's adversarial move.
+      lr: peak learning rate of Adam for the ELBO and the prior; a cosine takes it to zero in each stage.
+      verdict: that of the critic and of the decoder's adversarial move. It must fall with the ELBO's: the last word of a game
+        is woven every 4 pixels.
       gamma: weight of the gradient penalty on data.
       drop: share of examples whose caption is hidden.
       guidance: scale of classifier-free guidance; 1 for none.
@@ -58,13 +59,13 @@ def recipe(
     """
     read, sides = reader(spec.letters, spec.length), tuple(side // 4 for side in spec.shape[:-1])
     nets = conv_encoder(widths, (*sides, 2 * channels)), conv_decoder(widths, spec.shape)
-    autoencoder = vae(*nets, (*sides, channels), optax.adam(lr), likelihood=gaussian(0.1), beta=0.1)
-    tx, sees = optax.adam(verdict, b1=0.0, b2=0.99), reconstructions(autoencoder)
-    autoencoder = adversarial(autoencoder, conv_critic(widths), tx, tx, sees=sees, r1=gamma)
-    shape, tx = (*sides, channels), optax.adam(optax.cosine_decay_schedule(lr, steps[1]))
+    shape, falling = (*sides, channels), optax.cosine_decay_schedule
+    autoencoder = vae(*nets, shape, optax.adam(falling(lr, steps[0])), likelihood=gaussian(0.1), beta=0.1)
+    play, sees = optax.adam(falling(verdict, steps[0]), b1=0.0, b2=0.99), reconstructions(autoencoder)
+    autoencoder = adversarial(autoencoder, conv_critic(widths), play, play, sees=sees, r1=gamma)
     denoiser = unet((width, 2 * width), shape, attention=(1, 2), heads=4, blocks=1)
     asked = {"classes": GIVEN, "drop": drop, "guidance": guidance, "steps": sampling_steps}
     text = encoder(len(spec.letters) + 1, width, spec.length, width=width, depth=2)
-    prior = conditioned(diffusion(denoiser, shape, tx, **asked), text)
+    prior = conditioned(diffusion(denoiser, shape, optax.adam(falling(lr, steps[1])), **asked), text)
     model, show = latent(autoencoder, prior), lambda x: 0.5 * x + 0.5
     return Recipe(model, steps, batch, symmetric(spec.levels), show, chunk=20, read_caption=read, captions=captions)

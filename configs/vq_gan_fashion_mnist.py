@@ -45,15 +45,16 @@ def recipe(
       steps: of the autoencoder and of the transformer.
       batch: examples in a step.
       lr: peak learning rate of Adam, which a cosine takes to zero in each stage.
-      verdict: learning rate of the critic and of the decoder's adversarial move.
+      verdict: that of the critic and of the decoder's adversarial move. It must fall with the other: the last word of a game is
+        woven every 4 pixels.
       gamma: weight of the gradient penalty on data.
     """
-    places, tx = tuple(side // 4 for side in spec.shape[:-1]), [optax.adam(optax.cosine_decay_schedule(lr, k)) for k in steps]
+    places, falling = tuple(side // 4 for side in spec.shape[:-1]), optax.cosine_decay_schedule
     nets = conv_encoder(widths, (*places, channels)), conv_decoder(widths, spec.shape)
-    autoencoder = vq(*nets, codebook(codes), (*places, channels), tx[0])
-    play, sees = optax.adam(verdict, b1=0.0, b2=0.99), reconstructions(autoencoder)
+    autoencoder = vq(*nets, codebook(codes), (*places, channels), optax.adam(falling(lr, steps[0])))
+    play, sees = optax.adam(falling(verdict, steps[0]), b1=0.0, b2=0.99), reconstructions(autoencoder)
     autoencoder = adversarial(autoencoder, conv_critic(widths), play, play, sees=sees, r1=gamma)
     net = gpt(codes, codes, prod(places), width=width, depth=depth, heads=4, unroll=depth)
-    prior = autoregressive(net, places, categorical(codes, grid=False), tx[1], classes=spec.classes)
+    prior = autoregressive(net, places, categorical(codes, grid=False), optax.adam(falling(lr, steps[1])), classes=spec.classes)
     model, show = latent(autoencoder, prior, scaled=False), lambda x: x
     return Recipe(model, steps, batch, unit(spec.levels), show, chunk=20, classes=spec.classes)
