@@ -1,4 +1,4 @@
-"""Emoji of 32 x 32 pixels drawn as they are told in words; not yet trained to the end.
+"""Emoji of 32 x 32 pixels from words that they do not follow yet: a round face, a person, the rest mush; 45 min.
 
 latent(adversarial(vae, critic), conditioned(diffusion, encoder)), Stable Diffusion's recipe with cross-attention in small;
 sample.py takes --caption "red apple".
