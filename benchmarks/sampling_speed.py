@@ -5,8 +5,7 @@
 Gated PixelCNN on 28x28x1: one pass with cached rows beside recomputing all places for each. The naive pass costs the same at
 every place, so it is timed over its first `PLACES_NAIVE` places and scaled; the samples are compared in the tests.
 GPT of 5M parameters, 256 tokens at batch 1: one compiled loop with cached keys and values beside the cached generation of
-Hugging Face transformers' GPT-2 of the same size; both draw from the softmax. The note tells how long reading the weights once
-a token takes, below which no sampler of one text comes.
+Hugging Face transformers' GPT-2 of the same size; both draw from the softmax.
 Diffusion on 32x32x3: `STEPS` steps of DDIM, ours one compiled program, theirs diffusers' loop of a UNet2DModel of the same
 layers in PyTorch and its DDIMScheduler.
 """
@@ -94,15 +93,7 @@ def causal(bar: float) -> dict:
         theirs = fastest(generate)
     name = f"GPT, {DEPTH} blocks of {WIDTH}, {TOKENS} tokens, batch 1"
     note = f"transformers {transformers.__version__} {theirs:.2f} s, genjax {ours:.3f} s, compiled beforehand"
-    note += f"; its weights read {TOKENS} times {reading(net):.3f} s"
     return said(name, "transformers / genjax", theirs / ours, bar, note)
-
-
-def reading(net: Net) -> float:
-    """Seconds of the least that sampling one token after the other can take: all weights are read for each."""
-    params = jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, TOKENS), jnp.int32), None)
-    total = jax.jit(lambda params, shift: sum(jnp.sum(leaf + shift) for leaf in jax.tree.leaves(params)))
-    return TOKENS * fastest(lambda: jax.block_until_ready(total(params, 0.0)))
 
 
 def denoising(size: int) -> dict:
