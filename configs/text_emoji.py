@@ -1,4 +1,6 @@
-"""Emoji of 32 x 32 pixels from words that they do not follow yet: a round face, a person, the rest mush; 45 min.
+"""Emoji of 32 x 32 pixels from words that they do not follow yet; 45 min on one core, most of it mush.
+
+That was seen before the critic's rate fell with the autoencoder's; it was not trained again since.
 
 latent(adversarial(vae, critic), conditioned(diffusion, encoder)), Stable Diffusion's recipe with cross-attention in small;
 sample.py takes --caption "red apple".
