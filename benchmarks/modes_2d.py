@@ -5,7 +5,8 @@
     python -m benchmarks.modes_2d --schedule few --toys grid --seeds 3     # diffusion and a denoising GAN
     python -m benchmarks.modes_2d --minutes 30         # stop before that; the same command goes on from there
 
-    short     nets 2 x 256, batch 256, Adam with b1 = 0, learning rate 5e-4 on a cosine to 0
+    short     generator 3 x 256 of z in 2 dimensions, critic 2 x 128 that also sees waves of the point, batch 256, Adam with
+              b1 = 0, learning rate 5e-4 on a cosine to 0
     pacgan    generator 4 x 400 with z in 2 dimensions, maxout critic 3 x 200 of 5 pieces, batch 100, Adam 1e-4 with b1 = 0.8;
               the paper's generator has BatchNorm, this one normalizes each example
     few       nets 3 x 256 that know the time, batch 256, four steps of the cosine process, each drawn by a GAN (2112.07804)
@@ -40,7 +41,7 @@ from genjax.hybrids.adversarial import adversarial
 from genjax.hybrids.stepwise import steps_of, stepwise
 from genjax.metrics.modes import modes
 from genjax.model import Model, as_batch
-from genjax.nets import Net, maxout, mlp, packed, timed_mlp
+from genjax.nets import Net, maxout, mlp, packed, timed_mlp, with_waves
 from genjax.parallel import seeded
 from genjax.samplers import ancestral
 from genjax.schedules import cosine
@@ -58,7 +59,7 @@ class Schedule(NamedTuple):
 
 
 SCHEDULES = {
-    "short": Schedule(20_000, 256, 8, ("plain", "R1 + R2", "relativistic, R1 + R2")),
+    "short": Schedule(10_000, 256, 2, ("plain", "R1 + R2", "relativistic, R1 + R2")),
     "pacgan": Schedule(400_000, 100, 2, ("plain", "packed 2", "packed 4", "R1 + R2", "relativistic, R1 + R2")),
     "few": Schedule(20_000, 256, 2, ("diffusion, 4 steps", "denoising GAN, 4 steps")),
 }
@@ -79,7 +80,7 @@ def build(method: str, name: str, steps: int) -> Model:
     penalty = GAMMA if "R1" in method else 0.0
     game = relativistic if "relativistic" in method else non_saturating
     if name == "short":
-        generator, critic = mlp((256, 256), (2,), nn.relu), mlp((256, 256), (), nn.relu)
+        generator, critic = mlp((256,) * 3, (2,), nn.relu), with_waves(mlp((128,) * 2, (), nn.relu), WAVES)
         tx = optax.adam(optax.cosine_decay_schedule(5e-4, steps), b1=0.0, b2=0.99)
     else:
         generator, critic, tx = mlp((400,) * 4, (2,), normed), maxout((200,) * 3, 5), optax.adam(1e-4, b1=0.8)

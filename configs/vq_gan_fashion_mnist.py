@@ -8,7 +8,7 @@ from math import prod
 
 import optax
 
-from genjax.config import Positive, Recipe
+from genjax.config import Fraction, Positive, Recipe
 from genjax.data import Spec, unit
 from genjax.families.autoregressive import autoregressive
 from genjax.families.vq import vq
@@ -33,6 +33,8 @@ def recipe(
     lr: Positive = 1e-3,
     verdict: Positive = 1e-4,
     gamma: float = 0.1,
+    drop: Fraction = 0.1,
+    guidance: Positive = 2.0,
 ) -> Recipe:
     """First the autoencoder with its critic; then, on its frozen codes, a transformer told the class before it writes them.
 
@@ -48,6 +50,8 @@ def recipe(
       verdict: that of the critic and of the decoder's adversarial move. It must fall with the other: the last word of a game is
         woven every 4 pixels.
       gamma: weight of the gradient penalty on data.
+      drop: share of examples whose class is hidden from the transformer.
+      guidance: scale of classifier-free guidance; 1 for none.
     """
     places, falling = tuple(side // 4 for side in spec.shape[:-1]), optax.cosine_decay_schedule
     nets = conv_encoder(widths, (*places, channels)), conv_decoder(widths, spec.shape)
@@ -55,6 +59,7 @@ def recipe(
     play, sees = optax.adam(falling(verdict, steps[0]), b1=0.0, b2=0.99), reconstructions(autoencoder)
     autoencoder = adversarial(autoencoder, conv_critic(widths), play, play, sees=sees, r1=gamma)
     net = gpt(codes, codes, prod(places), width=width, depth=depth, heads=4, unroll=depth)
-    prior = autoregressive(net, places, categorical(codes, grid=False), optax.adam(falling(lr, steps[1])), classes=spec.classes)
+    asked, head = {"classes": spec.classes, "drop": drop, "guidance": guidance}, categorical(codes, grid=False)
+    prior = autoregressive(net, places, head, optax.adam(falling(lr, steps[1])), **asked)
     model, show = latent(autoencoder, prior, scaled=False), lambda x: x
     return Recipe(model, steps, batch, unit(spec.levels), show, chunk=20, classes=spec.classes)

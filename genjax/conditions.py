@@ -1,8 +1,13 @@
-"""What a model is told beside its data: labels, which networks see as one-hot rows, or arrays of any kind as they are."""
+"""What a model is told beside its data: labels, which networks see as one-hot rows, or arrays of any kind as they are.
+
+Classifier-free guidance (2207.12598) wants a network that also knows no condition: in training some are hidden.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from genjax.model import Batch, example_keys, stream
 
 GIVEN = -1  # in place of a number of classes: y is an array of numbers (B, ...), such as `conditioned` makes of labels or texts
 
@@ -29,3 +34,20 @@ def told(y: jax.Array | None, classes: int, *, least: int = 0) -> jax.Array | No
         first = int(np.asarray(y)[np.asarray(wrong)][0])
         raise ValueError(f"label {first} is out of range: with classes={classes} labels are {least} .. {classes - 1}")
     return jnp.where(jnp.asarray(wrong)[:, None], jnp.nan, jax.nn.one_hot(y, classes))
+
+
+def hidden(key: jax.Array, batch: Batch, drop: float, classes: int) -> Batch:
+    """The batch, where of each example with probability `drop` y stands for none: label -1, or zeros where y is GIVEN."""
+    if not drop:
+        return batch
+    hide = jax.vmap(lambda key: jax.random.bernoulli(stream(key, "drop"), drop))(example_keys(key, batch))
+    y = batch["y"]
+    return batch | {"y": jnp.where(hide.reshape(-1, *[1] * (y.ndim - 1)), 0 if classes == GIVEN else -1, y)}
+
+
+def check_guidance(classes: int, drop: float, guidance: float) -> None:
+    """Say in words what guidance lacks."""
+    if (guidance != 1.0 or drop) and not classes:
+        raise ValueError(f"guidance={guidance}, drop={drop} without a condition: give classes=, or leave both out")
+    if guidance != 1.0 and not drop:
+        raise ValueError(f"guidance={guidance} needs a network that also knows no label: train with drop=0.1, say")

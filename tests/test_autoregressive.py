@@ -101,6 +101,32 @@ def test_samples_follow_the_probabilities():
     assert (np.abs(seen - p) < 5 * np.sqrt(p * (1 - p) / len(x)) + 1e-4).all()
 
 
+@pytest.mark.parametrize("name", ["gpt", "pixelcnn"])
+def test_guided_samples_are_the_same_cached_and_naive(name):
+    keys, y = jax.random.split(jax.random.key(4), 16), jnp.arange(16) % 2
+    (fast, params), (slow, _) = (built(name, classes=2, drop=0.1, guidance=3.0, cached=cached) for cached in (True, False))
+    np.testing.assert_array_equal(jax.jit(fast.sample)(params, keys, y), jax.jit(slow.sample)(params, keys, y))
+
+
+def test_guided_samples_follow_logits_moved_away_from_those_of_no_label():
+    (model, params), states = built("gpt", classes=2, drop=0.1, guidance=3.0), all_states((4,), 3)
+    x = np.asarray(jax.jit(model.sample)(params, jax.random.split(jax.random.key(5), 20_000), jnp.ones(20_000, jnp.int32)))
+    told = lambda *row: jax.jit(NETS["gpt"][0].apply)(params["net"], states, jnp.tile(jnp.asarray(row), (81, 1)))
+    theta, none = told(0.0, 1.0), told(0.0, 0.0)
+    log_p = jax.nn.log_softmax(3 * theta - 2 * none)
+    p = np.exp(np.take_along_axis(np.asarray(log_p), np.asarray(states)[..., None], -1).sum((1, 2)))
+    seen = np.bincount(x @ 3 ** np.arange(3, -1, -1), minlength=81) / len(x)
+    assert (np.abs(seen - p) < 5 * np.sqrt(p * (1 - p) / len(x)) + 1e-4).all()
+
+
+def test_hidden_labels_are_trained_as_none():
+    (model, params), y = built("gpt", classes=2, drop=1.0), jnp.arange(4) % 2
+    batch, loss = as_batch(all_states((4,), 3)[10:14], y), model.stages[0][0].loss
+    none = -model.log_prob(params, batch | {"y": jnp.full(4, -1)}).mean()
+    assert abs(loss(params, jax.random.key(0), batch).value - none) < 1e-5
+    assert abs(-model.log_prob(params, batch).mean() - none) > 1e-3
+
+
 def test_attention_is_that_of_jax():
     """On a CPU, where it is written out a block of queries at a time; elsewhere it is that function."""
     for places in (5, 2 * BLOCK + 3):
@@ -218,6 +244,8 @@ def test_bad_input_is_refused():
         categorical(3, top_k=4)
     with pytest.raises(ValueError, match="must divide over 3 heads"):
         gpt(3, 3, 4, width=8, heads=3)
+    with pytest.raises(ValueError, match=r"guidance=2.0 needs a network that also knows no label: train with drop"):
+        autoregressive(NETS["gpt"][0], (4,), categorical(3, grid=False), TX, classes=2, guidance=2.0)
     with pytest.raises(ValueError, match="must be odd"):
         pixelcnn(3, window=4)
 

@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 
 from genjax.nets import conv as conv_module
-from genjax.nets import conv_critic, conv_decoder, conv_encoder, mlp, timed_mlp, unet
+from genjax.nets import conv_critic, conv_decoder, conv_encoder, mlp, timed_mlp, unet, with_waves
 from genjax.nets.conv import conv, depth_to_space, products_conv
 from genjax.nets.time import time_features
 
@@ -198,3 +198,25 @@ def test_time_features_tell_near_times_apart_and_stay_smooth():
 def test_wrong_shapes_are_told_in_one_line(net, inputs, message):
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(net.init, jax.random.key(0), *[jnp.zeros(shape) for shape in inputs])
+
+
+# ---- waves -----------------------------------------------------------------------------------------------------------
+
+
+def test_waves_of_data_and_of_nothing_else():
+    inner, seen = mlp((), (1,)), []
+    net = with_waves(inner._replace(apply=lambda params, *inputs: seen.append(inputs)), (1.0, 3.0))
+    x, y, t = draw(4, 2), draw(4, 2, seed=1), draw(4)
+    net.apply({}, x, t, y, None)
+    (first, time, second, none) = seen[0]
+    for told, at in ((first, x), (second, y)):
+        waves = [at, np.sin(at), np.sin(3 * at), np.cos(at), np.cos(3 * at)]
+        np.testing.assert_allclose(told, np.concatenate(waves, axis=1), rtol=1e-5, atol=1e-6)
+    assert time is t and none is None
+
+
+def test_waves_widen_only_what_the_net_takes_in():
+    x, t = draw(4, 2), draw(4)
+    params = with_waves(timed_mlp((8,), (2,)), (1.0, 2.0, 4.0)).init(jax.random.key(0), x, t)
+    plain = timed_mlp((8,), (2,)).init(jax.random.key(0), x, t)
+    assert params["Dense_0"]["kernel"].shape[0] == plain["Dense_0"]["kernel"].shape[0] + 2 * 3 * 2

@@ -3,6 +3,7 @@
     log p(x) = sum_i log p(x_i | x_1 .. x_{i-1}, y),      exact                                                  (1)
 
 MADE (1502.03509), gated PixelCNN (1606.05328), PixelCNN++ (1701.05517), ImageGPT and GPT differ in the network and the head.
+Guided samples (2203.13131) are drawn from theta = theta(none) + scale (theta(y) - theta(none)), place by place.        (2)
 A network that can keep what it knows of the places before (`Net.walk`) samples in one pass over them; any other
 recomputes all places for each. Both draw the same sample from the same key.
 """
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax.conditions import told
+from genjax.conditions import check_guidance, hidden, told
 from genjax.densities import flat_sum
 from genjax.heads import Head
 from genjax.model import Batch, Loss, Model, Params, Phase, stream
@@ -28,6 +29,8 @@ def autoregressive(
     tx: optax.GradientTransformation,
     *,
     classes: int = 0,
+    drop: float = 0.0,
+    guidance: float = 1.0,
     cached: bool = True,
 ) -> Model:
     """An autoregressive model with the branch `net`.
@@ -39,6 +42,8 @@ def autoregressive(
       head: distribution of one place.
       tx: optimizer.
       classes: condition on labels 0 .. classes - 1, which the network sees one-hot; 0 for none.
+      drop: share of examples whose label is hidden in training; then label -1 stands for none.
+      guidance: scale of (2), where theta are logits; 1 is none. Each place then takes twice the network's work.
       cached: sample by `Net.walk`; False recomputes, to compare.
     """
     shape = tuple(shape)
@@ -46,8 +51,22 @@ def autoregressive(
     count = prod(places)
     held = shape[len(places) :]  # axes of one place
 
+    check_guidance(classes, drop, guidance)
+    twice = lambda a: a if guidance == 1.0 else jnp.concatenate([a, a])
+
     def condition(y):
-        return told(y, classes)
+        return told(y, classes, least=-1 if drop else 0)
+
+    def asked(y):
+        """What sampling tells the network: where it is guided, the label and none in one batch."""
+        given = condition(y)
+        return given if guidance == 1.0 else jnp.concatenate([given, jnp.zeros_like(given)])
+
+    def guided(theta: jax.Array) -> jax.Array:
+        if guidance == 1.0:
+            return theta
+        theta, without = jnp.split(theta, 2)
+        return without + guidance * (theta - without)  # 2
 
     def init(key: jax.Array, batch: Batch) -> Params:
         x = head.start(batch["x"])
@@ -65,7 +84,7 @@ def autoregressive(
         return flat_sum(by_place(params, batch))  # 1
 
     def loss(params: Params, key: jax.Array, batch: Batch) -> Loss:
-        value = -log_prob(params, batch).mean()
+        value = -log_prob(params, hidden(key, batch, drop, classes)).mean()
         return Loss(value, {"nats_per_place": value / count})
 
     def draws(keys: jax.Array, place: jax.Array, theta: jax.Array, opening: jax.Array, known: jax.Array) -> jax.Array:
@@ -77,11 +96,11 @@ def autoregressive(
         return jnp.where(holds, opening[:, jnp.minimum(place, length - 1)], drawn)
 
     def walked(params: Params, keys: jax.Array, y: jax.Array | None, *opening: jax.Array) -> jax.Array:
-        state, step = net.walk(params["net"], len(keys), places, condition(y))
+        state, step = net.walk(params["net"], len(twice(keys)), places, asked(y))
 
         def one(carry, place):
-            state, theta = step(carry[0], place, carry[1])
-            x = draws(keys, place, theta, *opening)
+            state, theta = step(carry[0], place, twice(carry[1]))
+            x = draws(keys, place, guided(theta), *opening)
             return (state, x), x
 
         _, x = jax.lax.scan(one, (state, empty(len(keys))[:, 0]), jnp.arange(count))
@@ -89,7 +108,7 @@ def autoregressive(
 
     def recomputed(params: Params, keys: jax.Array, y: jax.Array | None, *opening: jax.Array) -> jax.Array:
         def one(x, place):
-            theta = net.apply(params["net"], x.reshape(-1, *shape), condition(y)).reshape(-1, count, head.parts)
+            theta = guided(net.apply(params["net"], twice(x.reshape(-1, *shape)), asked(y))).reshape(-1, count, head.parts)
             return x.at[:, place].set(draws(keys, place, theta[:, place], *opening)), None
 
         return jax.lax.scan(one, empty(len(keys)), jnp.arange(count))[0]

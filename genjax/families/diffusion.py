@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax.conditions import GIVEN, told
+from genjax.conditions import check_guidance, hidden, told
 from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, normal, stream
 from genjax.nets import Net
 from genjax.predictions import Prediction, Weight, clean, drift, edm, noise, own_units, velocity
@@ -75,7 +75,8 @@ def diffusion(
       ValueError: options that do not fit together, no steps, a process that does not end in noise.
     """
     shape, learned = tuple(shape), variance is None
-    _check(process, steps, classes, drop, guidance, chain)
+    check_guidance(classes, drop, guidance)
+    _check(process, steps, chain)
 
     def condition(y: jax.Array | None) -> jax.Array | None:
         return told(y, classes, least=-1 if drop else 0)
@@ -106,14 +107,8 @@ def diffusion(
         t = jnp.zeros(batch["x"].shape[0])
         return {"denoiser": denoiser.init(stream(key, "denoiser"), batch["x"], t, condition(batch.get("y")))}
 
-    def hidden(key: jax.Array, batch: Batch) -> Batch:
-        if not drop:
-            return batch
-        hide = jax.vmap(lambda key: jax.random.bernoulli(stream(key, "drop"), drop))(example_keys(key, batch))
-        return batch | {"y": _nothing(hide, batch["y"], classes)}
-
     def loss(params: Params, key: jax.Array, batch: Batch) -> Loss:
-        x, keys, batch = batch["x"], example_keys(key, batch), hidden(key, batch)
+        x, keys, batch = batch["x"], example_keys(key, batch), hidden(key, batch, drop, classes)
         t = jax.vmap(lambda key: times(stream(key, "time"), process))(keys)
         number = jnp.ceil(jnp.clip(chain * t, 1, chain)).astype(int)
         t = chain_time(process, number, chain) if learned else t
@@ -163,15 +158,11 @@ def diffusion(
     )
 
 
-def _check(process: Process, steps: int, classes: int, drop: float, guidance: float, chain: int) -> None:
+def _check(process: Process, steps: int, chain: int) -> None:
     if steps < 1:
         raise ValueError(f"a sampler takes at least one step, but steps={steps}; give steps=1 or more")
     if chain < 2:
         raise ValueError(f"a chain has at least two steps, but chain={chain}")
-    if (guidance != 1.0 or drop) and not classes:
-        raise ValueError(f"guidance={guidance}, drop={drop} without a condition: give classes=, or leave both out")
-    if guidance != 1.0 and not drop:
-        raise ValueError(f"guidance={guidance} needs a network that also knows no label: train with drop=0.1, say")
     with jax.ensure_compile_time_eval():  # a model may be made inside compiled code
         left = 1.0 / float(ratio(process, process.span[1]))
     if left > 0.1:
@@ -179,8 +170,3 @@ def _check(process: Process, steps: int, classes: int, drop: float, guidance: fl
             f"this process never reaches noise: at its end alpha / sigma is {left:.2g}, so that samples would start from what "
             "training has not seen; take larger noise rates or a larger last sigma, until it is below 0.1"
         )
-
-
-def _nothing(hide: jax.Array, y: jax.Array, classes: int) -> jax.Array:
-    """y, where hidden (B,) what stands for none: label -1, or zeros."""
-    return jnp.where(hide.reshape(-1, *[1] * (y.ndim - 1)), 0 if classes == GIVEN else -1, y)

@@ -7,7 +7,7 @@ from genjax.nets.dcgan import dcgan_critic, dcgan_generator
 from genjax.nets.dit import dit
 from genjax.nets.growing import growing_critic, growing_generator
 from genjax.nets.made import made
-from genjax.nets.mlp import mlp
+from genjax.nets.mlp import mlp, with_waves
 from genjax.nets.pixelcnn import pixelcnn
 from genjax.nets.resgan import resgan_critic, resgan_generator
 from genjax.nets.stylegan2 import stylegan2, stylegan2_critic
@@ -50,4 +50,5 @@ __all__ = [
     "text_critic",
     "timed_mlp",
     "unet",
+    "with_waves",
 ]
