@@ -203,20 +203,20 @@ def test_wrong_shapes_are_told_in_one_line(net, inputs, message):
 # ---- waves -----------------------------------------------------------------------------------------------------------
 
 
-def test_waves_of_data_and_of_nothing_else():
-    inner, seen = mlp((), (1,)), []
-    net = with_waves(inner._replace(apply=lambda params, *inputs: seen.append(inputs)), (1.0, 3.0))
+def test_waves_of_points_and_of_nothing_else():
+    seen = []
+    net = with_waves(mlp((), (1,))._replace(apply=lambda params, *inputs: seen.append(inputs)), (1.0, 3.0))
     x, y, t = draw(4, 2), draw(4, 2, seed=1), draw(4)
-    net.apply({}, x, t, y, None)
-    (first, time, second, none) = seen[0]
-    for told, at in ((first, x), (second, y)):
-        waves = [at, np.sin(at), np.sin(3 * at), np.cos(at), np.cos(3 * at)]
-        np.testing.assert_allclose(told, np.concatenate(waves, axis=1), rtol=1e-5, atol=1e-6)
-    assert time is t and none is None
+    net.apply({}, x, t, y)
+    told, *rest = seen[0]
+    expected = np.concatenate([x, np.sin(x), np.sin(3 * x), np.cos(x), np.cos(3 * x)], axis=1)
+    np.testing.assert_allclose(told, expected, rtol=1e-5, atol=1e-6)
+    assert rest[0] is t and rest[1] is y
 
 
-def test_waves_widen_only_what_the_net_takes_in():
-    x, t = draw(4, 2), draw(4)
-    params = with_waves(timed_mlp((8,), (2,)), (1.0, 2.0, 4.0)).init(jax.random.key(0), x, t)
-    plain = timed_mlp((8,), (2,)).init(jax.random.key(0), x, t)
+def test_waves_widen_what_the_net_takes_in():
+    x, t, net = draw(4, 2), draw(4), timed_mlp((8,), (2,))
+    wide = with_waves(net, (1.0, 2.0, 4.0))
+    params, plain = wide.init(jax.random.key(0), x, t), net.init(jax.random.key(0), x, t)
     assert params["Dense_0"]["kernel"].shape[0] == plain["Dense_0"]["kernel"].shape[0] + 2 * 3 * 2
+    assert wide.apply(params, x, t).shape == (4, 2)

@@ -25,6 +25,7 @@ from genjax.schedules import (
     trailing_grid,
     uniform_grid,
     unscaled,
+    warped,
 )
 from genjax.solvers import dpm_solver, dpm_solver_multistep, dpm_solver_pp, dpm_solver_sde, unipc
 
@@ -96,6 +97,8 @@ def test_time_of_inverts_the_ratio(name):
     assert time_of(process, 0.0) == 0.0
     np.testing.assert_allclose(time_of(process, jnp.inf), 1.0)
     np.testing.assert_allclose(ratio(unscaled(process), t), ratio(process, t), rtol=1e-6)
+    np.testing.assert_allclose(ratio(warped(process, 2.0), t), ratio(process, t**2), rtol=1e-6)
+    assert warped(process, 2.0).span[0] ** 2 == pytest.approx(process.span[0])
 
 
 def test_ddpm_is_the_papers_table():

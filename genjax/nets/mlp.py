@@ -36,22 +36,19 @@ class _MLP(nn.Module):
 def with_waves(net: Net, frequencies: Sequence[float]) -> Net:
     """The same net given x, sin(f x) and cos(f x) for every f, joined along the last axis (Fourier features, 2006.10739).
 
-    So is every other input of the shape of x, which is a second datum; a time or a label is left as it is. A perceptron of
-    points learns slowly what changes over a short way, which is what tells a narrow mode from its surroundings.
+    A perceptron of points learns slowly what changes over a short way, which is what tells a narrow mode from its
+    surroundings. Only the first input is changed.
 
     Args:
       net: (x, *rest) -> anything.
-      frequencies: in radians per unit of x; of the order of 1 / sd for modes of width sd.
+      frequencies: in radians per unit of x; up to about 1 / sd for modes of width sd.
     """
 
     def waved(x: jax.Array) -> jax.Array:
         angles = [f * x for f in frequencies]
         return jnp.concatenate([x, *map(jnp.sin, angles), *map(jnp.cos, angles)], axis=-1)
 
-    def seen(x: jax.Array, rest: tuple) -> list:
-        return [waved(x), *(waved(y) if y is not None and y.shape == x.shape else y for y in rest)]
-
     def apply(params: dict, x: jax.Array, *rest) -> jax.Array:
-        return net.apply(params, *seen(x, rest))
+        return net.apply(params, waved(x), *rest)
 
-    return net._replace(init=lambda key, x, *rest: net.init(key, *seen(x, rest)), apply=apply)
+    return net._replace(init=lambda key, x, *rest: net.init(key, waved(x), *rest), apply=apply)
