@@ -1,6 +1,6 @@
 """Exact likelihoods of MNIST in a stated processor time, beside the published numbers that took a GPU.
 
-    python -m benchmarks.likelihoods made                    # one row, up to three quarters of an hour on a core; kept with its curve
+    python -m benchmarks.likelihoods made                    # one row, up to 50 minutes on one core; kept with its curve
     python -m benchmarks.likelihoods maf
     python -m benchmarks.likelihoods made --steps 300 --dry
 

@@ -1,6 +1,6 @@
 """GANs on ring and grid: modes covered, share of samples near one, reverse KL, as PacGAN counts them (1712.04086, table 1).
 
-    python -m benchmarks.modes_2d                      # 20 000 steps: three games, two toys, ten seeds under vmap
+    python -m benchmarks.modes_2d                      # 6000 steps: three games, two toys, ten seeds under vmap
     python -m benchmarks.modes_2d --schedule pacgan    # the paper's 400 000 steps with its nets, also packed: for a GPU
     python -m benchmarks.modes_2d --schedule few --toys grid --seeds 3     # diffusion and a denoising GAN
     python -m benchmarks.modes_2d --minutes 30         # stop before that; the same command goes on from there
@@ -63,7 +63,7 @@ class Schedule(NamedTuple):
 
 
 SCHEDULES = {
-    "short": Schedule(10_000, 256, 2, ("plain", "R1 + R2", "relativistic, R1 + R2")),
+    "short": Schedule(6000, 256, 2, ("plain", "R1 + R2", "relativistic, R1 + R2")),
     "pacgan": Schedule(400_000, 100, 2, ("plain", "packed 2", "packed 4", "R1 + R2", "relativistic, R1 + R2")),
     "few": Schedule(20_000, 256, 2, ("diffusion, 4 steps", "denoising GAN, 4 steps")),
 }
