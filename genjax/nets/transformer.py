@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from genjax.nets.base import Net, Walk, as_net
 
 BLOCK = 64  # queries
+PARTS = 2  # of a sum over channels
 
 
 def gpt(
@@ -153,7 +154,7 @@ def _walk(module: _GPT) -> Walk:
         opening, before = call(size, condition, method="opening")
         length, start = before + prod(places) - 1, opening[:, -1:]
         module.fits(length)
-        empty = jnp.zeros((size, module.heads, length, module.width // module.heads), opening.dtype)
+        empty = jnp.zeros((size * module.heads, length, module.width // module.heads), opening.dtype)
         caches = [(empty, empty)] * module.depth
         if before > 1:
             _, caches = through(call(opening[:, :-1], 0, method="placed"), caches, 0)
@@ -231,7 +232,10 @@ class OfReals(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP. With a cache, the places from `at` on are written into it and see all before them."""
+    """Attention and MLP. With a cache, the places from `at` on are written into it and see all before them.
+
+    A cache is keys and values (B heads, places, C): with more axes a CPU copies it at every place.
+    """
 
     heads: int
     rotary: bool
@@ -242,9 +246,9 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, h: jax.Array, cache: Any, at: Any) -> tuple[jax.Array, Any]:
         def dense(features: int, name: str) -> Callable[[jax.Array], jax.Array]:
-            layer = nn.Dense(
-                features, use_bias=self.bias, name=name
-            )  # over rows: on a CPU more axes double the gradient's time
+            product = jax.lax.dot_general if cache is None else of_few_rows
+            layer = nn.Dense(features, use_bias=self.bias, name=name, dot_general=product)
+            # over rows: on a CPU more axes double the gradient's time
             return lambda h: layer(h.reshape(-1, h.shape[-1])).reshape(*h.shape[:-1], features)
 
         width, shape = h.shape[-1], (*h.shape[:-1], self.heads, h.shape[-1] // self.heads)
@@ -254,12 +258,21 @@ class Block(nn.Module):
         if cache is None:
             mixed = attention(q, k, v, self.causal)
         else:
-            write = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new.swapaxes(1, 2), at, 2)
-            cache = (write(cache[0], k), write(cache[1], v))
-            mixed = _attend(q.swapaxes(1, 2), *cache, at).swapaxes(1, 2)
+            q, k, v = (part.swapaxes(1, 2).reshape(-1, part.shape[1], part.shape[3]) for part in (q, k, v))
+            cache = tuple(jax.lax.dynamic_update_slice_in_dim(*parts, at, 1) for parts in zip(cache, (k, v), strict=True))
+            mixed = _attend(q, *cache, at).reshape(len(h), self.heads, -1, q.shape[2]).swapaxes(1, 2)
         h = h + dense(width, "out")(mixed.reshape(h.shape))
         inner = nn.gelu(dense(4 * width, "up")(self.norm()(h)))
         return h + dense(width, "down")(inner), cache
+
+
+def of_few_rows(x: jax.Array, w: jax.Array, *how: Any, **more: Any) -> jax.Array:
+    """x @ w; a single row in parts of the sum, which the cores of a CPU take side by side: it only reads the weights."""
+    plain = lambda x, w: jax.lax.dot_general(x, w, *how, **more)
+    if len(x) > 1 or x.shape[1] % PARTS:
+        return plain(x, w)
+    in_parts = lambda x, w: (x.reshape(PARTS, 1, -1) @ w.reshape(PARTS, -1, w.shape[1])).sum(0)
+    return jax.lax.platform_dependent(x, w, cpu=in_parts, default=plain)
 
 
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, causal: bool = True) -> jax.Array:
@@ -281,9 +294,9 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, causal: bool = True) -> 
 
 
 def _attend(q: jax.Array, k: jax.Array, v: jax.Array, at: Any) -> jax.Array:
-    """The same, heads before places: q (B, heads, T, C), k and v (B, heads, S, C). Query t sees the places up to at + t."""
-    scores = q @ k.swapaxes(2, 3) / q.shape[-1] ** 0.5
-    seen = jnp.arange(k.shape[2]) <= at + jnp.arange(q.shape[2])[:, None]
+    """The same, heads before places: q (..., T, C), k and v (..., S, C). Query t sees the places up to at + t."""
+    scores = q @ k.swapaxes(-2, -1) / q.shape[-1] ** 0.5
+    seen = jnp.arange(k.shape[-2]) <= at + jnp.arange(q.shape[-2])[:, None]
     return jax.nn.softmax(jnp.where(seen, scores, jnp.finfo(scores.dtype).min), axis=-1) @ v
 
 
