@@ -34,7 +34,8 @@ def recipe(
     verdict: Positive = 1e-4,
     gamma: float = 0.1,
     drop: Fraction = 0.1,
-    guidance: Positive = 2.0,
+    guidance: Positive = 2.5,
+    temperature: Positive = 0.8,
 ) -> Recipe:
     """First the autoencoder with its critic; then, on its frozen codes, a transformer told the class before it writes them.
 
@@ -52,6 +53,7 @@ def recipe(
       gamma: weight of the gradient penalty on data.
       drop: share of examples whose class is hidden from the transformer.
       guidance: scale of classifier-free guidance; 1 for none.
+      temperature: of sampling.
     """
     places, falling = tuple(side // 4 for side in spec.shape[:-1]), optax.cosine_decay_schedule
     nets = conv_encoder(widths, (*places, channels)), conv_decoder(widths, spec.shape)
@@ -59,7 +61,8 @@ def recipe(
     play, sees = optax.adam(falling(verdict, steps[0]), b1=0.0, b2=0.99), reconstructions(autoencoder)
     autoencoder = adversarial(autoencoder, conv_critic(widths), play, play, sees=sees, r1=gamma)
     net = gpt(codes, codes, prod(places), width=width, depth=depth, heads=4, unroll=depth)
-    asked, head = {"classes": spec.classes, "drop": drop, "guidance": guidance}, categorical(codes, grid=False)
+    asked = {"classes": spec.classes, "drop": drop, "guidance": guidance}
+    head = categorical(codes, grid=False, temperature=temperature)
     prior = autoregressive(net, places, head, optax.adam(falling(lr, steps[1])), **asked)
     model, show = latent(autoencoder, prior, scaled=False), lambda x: x
     return Recipe(model, steps, batch, unit(spec.levels), show, chunk=20, classes=spec.classes)
