@@ -36,7 +36,7 @@ import optax
 import genjax
 from benchmarks import chunks
 from benchmarks.chunks import Clock
-from benchmarks.record import record, row
+from benchmarks.record import kept, record, row
 from genjax.data import load, row_block, toy_centres
 from genjax.families.diffusion import diffusion
 from genjax.families.gan import implicit, non_saturating, relativistic
@@ -220,16 +220,16 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/modes_2d"))
     parser.add_argument("--dry", action="store_true", help="print, write no results")
     args = parser.parse_args()
-    rows, deadline = [], time.monotonic() + 60 * args.minutes
+    deadline = time.monotonic() + 60 * args.minutes
     command = "python -m benchmarks.modes_2d" + (f" --schedule {args.schedule}" if args.schedule != "short" else "")
     command += f" --toys grid --seeds {args.seeds}" if args.schedule == "few" else ""
     for toy in args.toys:
         for method in args.methods or SCHEDULES[args.schedule].methods:
             if (more := measured(toy, method, args, deadline)) is None:
                 return
-            rows += more
             if not args.dry:
-                record(f"modes_2d_{args.schedule}", f"Samples of ring and grid, {args.schedule} schedule", command, rows)
+                name, title = f"modes_2d_{args.schedule}", f"Samples of ring and grid, {args.schedule} schedule"
+                record(name, title, command, kept(name, more))
 
 
 if __name__ == "__main__":
