@@ -30,7 +30,7 @@ def recipe(
     verdict: Positive = 1e-4,
     gamma: float = 0.1,
     drop: Fraction = 0.1,
-    guidance: Positive = 3.0,
+    guidance: Positive = 2.4,
     sampling_steps: int = 30,
 ) -> Recipe:
     """First the autoencoder with its critic; then, on its frozen codes, a diffusion model that knows the class.
