@@ -1,4 +1,4 @@
-"""Fashion-MNIST of the class asked for from latent diffusion: most of it right, faintly woven; 16 min on one core.
+"""Fashion-MNIST of the class asked for from latent diffusion: nearly all right, faintly woven; 16 min on one core.
 
 latent(adversarial(vae, critic), diffusion), the Stable Diffusion recipe: a transformer denoises codes of 7 x 7 places.
 Needs a data folder with `fashion_mnist` (--data-dir or GENJAX_DATA).
