@@ -1,4 +1,4 @@
-"""Fashion-MNIST of the class asked for from a VQ-GAN and a guided transformer of its codes: sandals often break; 17 min on a core.
+"""Fashion-MNIST of the class asked for, by a VQ-GAN and a guided transformer of its codes; sandals often break; 17 min.
 
 latent(adversarial(vq, critic), autoregressive), the recipe of 2012.09841 without its perceptual loss.
 Needs a data folder with `fashion_mnist` (--data-dir or GENJAX_DATA).

@@ -78,7 +78,15 @@ def test_cached_samples_are_the_naive_ones(name):
     keys, y = jax.random.split(jax.random.key(4), 16), jnp.arange(16) % 2
     fast, params = built(name, classes=2)
     slow, _ = built(name, classes=2, cached=False)
-    np.testing.assert_array_equal(jax.jit(fast.sample)(params, keys, y), jax.jit(slow.sample)(params, keys, y))
+    naive = jax.jit(slow.sample)(params, keys, y)
+    np.testing.assert_array_equal(jax.jit(fast.sample)(params, keys, y), naive)
+
+
+def test_a_sample_drawn_alone_is_the_one_drawn_among_others():
+    """A single row has matrix products of its own."""
+    (model, params), keys = built("gpt"), jax.random.split(jax.random.key(4), 8)
+    together, alone = jax.jit(model.sample)(params, keys), jax.jit(lambda params, key: model.sample(params, key[None])[0])
+    np.testing.assert_array_equal(np.stack([alone(params, key) for key in keys]), together)
 
 
 def test_a_transformer_of_real_numbers_sees_what_comes_before_and_walks_to_the_naive_samples():
