@@ -31,9 +31,10 @@ def main() -> None:
 
 
 def summary(text: str) -> str:
-    """Of a comparison's Markdown: what was compared, the first table, and how it was measured."""
-    first, quality, *_, measured = text.strip().split("\n\n")
-    return "\n\n".join([first, quality, measured])
+    """Of a comparison's Markdown: all up to its first table, and how it was measured."""
+    parts = text.strip().split("\n\n")
+    tables = [number for number, part in enumerate(parts) if part.startswith("|")]
+    return "\n\n".join([*parts[: tables[0] + 1], parts[-1]])
 
 
 def marked(text: str, parts: dict[str, str]) -> str:
