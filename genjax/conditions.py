@@ -45,6 +45,17 @@ def hidden(key: jax.Array, batch: Batch, drop: float, classes: int) -> Batch:
     return batch | {"y": jnp.where(hide.reshape(-1, *[1] * (y.ndim - 1)), 0 if classes == GIVEN else -1, y)}
 
 
+def beside_none(given: jax.Array) -> jax.Array:
+    """(2B, ...): what a batch is told, and none, for a network that answers both at once."""
+    return jnp.concatenate([given, jnp.zeros_like(given)])
+
+
+def guided(answers: jax.Array, scale: float) -> jax.Array:
+    """(B, ...) from the answers (2B, ...) to `beside_none`: none + scale (told - none)."""
+    with_it, without = jnp.split(answers, 2)
+    return without + scale * (with_it - without)
+
+
 def check_guidance(classes: int, drop: float, guidance: float) -> None:
     """Say in words what guidance lacks."""
     if (guidance != 1.0 or drop) and not classes:

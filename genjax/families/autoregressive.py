@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax.conditions import check_guidance, hidden, told
+from genjax.conditions import beside_none, check_guidance, guided, hidden, told
 from genjax.densities import flat_sum
 from genjax.heads import Head
 from genjax.model import Batch, Loss, Model, Params, Phase, stream
@@ -58,15 +58,11 @@ def autoregressive(
         return told(y, classes, least=-1 if drop else 0)
 
     def asked(y):
-        """What sampling tells the network: where it is guided, the label and none in one batch."""
-        given = condition(y)
-        return given if guidance == 1.0 else jnp.concatenate([given, jnp.zeros_like(given)])
+        """What sampling tells the network."""
+        return condition(y) if guidance == 1.0 else beside_none(condition(y))
 
-    def guided(theta: jax.Array) -> jax.Array:
-        if guidance == 1.0:
-            return theta
-        theta, without = jnp.split(theta, 2)
-        return without + guidance * (theta - without)  # 2
+    def answer(theta: jax.Array) -> jax.Array:
+        return theta if guidance == 1.0 else guided(theta, guidance)  # 2
 
     def init(key: jax.Array, batch: Batch) -> Params:
         x = head.start(batch["x"])
@@ -100,7 +96,7 @@ def autoregressive(
 
         def one(carry, place):
             state, theta = step(carry[0], place, twice(carry[1]))
-            x = draws(keys, place, guided(theta), *opening)
+            x = draws(keys, place, answer(theta), *opening)
             return (state, x), x
 
         _, x = jax.lax.scan(one, (state, empty(len(keys))[:, 0]), jnp.arange(count))
@@ -108,7 +104,7 @@ def autoregressive(
 
     def recomputed(params: Params, keys: jax.Array, y: jax.Array | None, *opening: jax.Array) -> jax.Array:
         def one(x, place):
-            theta = guided(net.apply(params["net"], twice(x.reshape(-1, *shape)), asked(y))).reshape(-1, count, head.parts)
+            theta = answer(net.apply(params["net"], twice(x.reshape(-1, *shape)), asked(y))).reshape(-1, count, head.parts)
             return x.at[:, place].set(draws(keys, place, theta[:, place], *opening)), None
 
         return jax.lax.scan(one, empty(len(keys)), jnp.arange(count))[0]

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax.conditions import check_guidance, hidden, told
+from genjax.conditions import beside_none, check_guidance, guided, hidden, told
 from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, normal, stream
 from genjax.nets import Net
 from genjax.predictions import Prediction, Weight, clean, drift, edm, noise, own_units, velocity
@@ -97,10 +97,9 @@ def diffusion(
         if guidance == 1.0:
             _, x, share = outputs(params, x_t, t, given)
         else:
-            twice = lambda a, b: jnp.concatenate([a, b])
-            _, x, share = outputs(params, twice(x_t, x_t), twice(t, t), twice(given, jnp.zeros_like(given)))
-            x, without = jnp.split(x, 2)
-            x, share = without + guidance * (x - without), share[: len(x)] if learned else share
+            twice = lambda a: jnp.concatenate([a, a])
+            _, x, share = outputs(params, twice(x_t), twice(t), beside_none(given))
+            x, share = guided(x, guidance), share[: len(x_t)] if learned else share  # 2
         return (x, share) if shares else x
 
     def init(key: jax.Array, batch: Batch) -> Params:
