@@ -13,7 +13,7 @@ from genjax.data.texts import NUMBERS, reader
 from genjax.families.diffusion import diffusion
 from genjax.hybrids.cascade import cascade
 from genjax.hybrids.conditioned import conditioned
-from genjax.nets import encoder, pooled, unet
+from genjax.nets import pooled, reading, unet
 
 data = "mnist/captions"
 
@@ -51,7 +51,7 @@ def recipe(
     read, small = reader(spec.letters, spec.length), (*(side // 2 for side in spec.shape[:-1]), spec.shape[-1])
     tx = [optax.adam(optax.cosine_decay_schedule(lr, count)) for count in steps]
     asked = {"classes": GIVEN, "drop": drop, "guidance": guidance, "steps": sampling_steps}
-    text = pooled(encoder(len(spec.letters) + 1, words, spec.length, width=32, depth=2))
+    text = pooled(reading(len(spec.letters) + 1, words))
     first = conditioned(diffusion(unet(widths, small), small, tx[0], **asked), text, along=() if frozen else None)
     second = diffusion(unet(fine, spec.shape, blocks=1), spec.shape, tx[1], classes=GIVEN, steps=sampling_steps)
     model, show = cascade(first, second), lambda x: 0.5 * x + 0.5

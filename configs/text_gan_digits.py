@@ -13,7 +13,7 @@ from genjax.data.texts import NUMBERS, reader
 from genjax.families.gan import implicit, relativistic
 from genjax.hybrids.adversarial import adversarial, samples
 from genjax.hybrids.conditioned import conditioned
-from genjax.nets import encoder, mlp, pooled, projection
+from genjax.nets import mlp, pooled, projection, reading
 
 data = "digits/captions"
 
@@ -46,6 +46,6 @@ def recipe(
     generator = implicit(mlp((width, width), spec.shape), (latent,), classes=GIVEN)
     critic, sees = projection(mlp((width, width), (width,)), GIVEN), samples(generator, labelled=True)
     model = adversarial(generator, critic, tx, tx, sees=sees, game=relativistic, r1=gamma, r2=gamma)
-    text = pooled(encoder(len(spec.letters) + 1, words, spec.length, width=32, depth=2))
+    text = pooled(reading(len(spec.letters) + 1, words))
     model, show = conditioned(model, text, along=("critic",)), lambda x: 0.5 * x + 0.5
     return Recipe(model, (steps,), batch, symmetric(spec.levels), show, read_caption=read, captions=captions)

@@ -11,7 +11,7 @@ from genjax.data import Spec, symmetric
 from genjax.data.texts import NUMBERS, reader
 from genjax.families.diffusion import diffusion
 from genjax.hybrids.unclip import unclip
-from genjax.nets import encoder, mlp, pooled, timed_mlp
+from genjax.nets import mlp, pooled, reading, timed_mlp
 
 data = "digits/captions"
 
@@ -44,7 +44,7 @@ def recipe(
     """
     read = reader(spec.letters, spec.length)
     tx = [optax.adam(optax.cosine_decay_schedule(lr, count)) for count in steps]
-    image, text = mlp((width,), (size,)), pooled(encoder(len(spec.letters) + 1, size, spec.length, width=32, depth=2))
+    image, text = mlp((width,), (size,)), pooled(reading(len(spec.letters) + 1, size))
     denoiser = lambda shape: timed_mlp((width, width, width), shape)
     asked = {"classes": GIVEN, "drop": drop, "steps": sampling_steps}
     prior = diffusion(denoiser((size,)), (size,), tx[1], guidance=guidance, **asked)

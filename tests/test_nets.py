@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 
 from genjax.nets import conv as conv_module
-from genjax.nets import conv_critic, conv_decoder, conv_encoder, mlp, timed_mlp, unet, with_waves
+from genjax.nets import conv_critic, conv_decoder, conv_encoder, mlp, pooled, reading, timed_mlp, unet, with_waves
 from genjax.nets.conv import conv, depth_to_space, products_conv
 from genjax.nets.time import time_features
 
@@ -220,3 +220,23 @@ def test_waves_widen_what_the_net_takes_in():
     params, plain = wide.init(jax.random.key(0), x, t), net.init(jax.random.key(0), x, t)
     assert params["Dense_0"]["kernel"].shape[0] == plain["Dense_0"]["kernel"].shape[0] + 2 * 3 * 2
     assert wide.apply(params, x, t).shape == (4, 2)
+
+
+# ---- texts -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_reader_sees_as_far_as_it_says():
+    net, near = reading(5, 4, width=8, depth=2, window=5), 4  # (window - 1) depth / 2
+    text = jnp.asarray(np.random.default_rng(0).integers(5, size=(1, 21)))
+    other = text.at[0, 10].set((text[0, 10] + 1) % 5)
+    params, one = made(net, text)
+    moved = jnp.abs(one - net.apply(params, other)).max((0, 2)) > 1e-5
+    np.testing.assert_array_equal(np.flatnonzero(moved), np.arange(10 - near, 10 + near + 1))
+
+
+def test_a_pooled_reader_knows_a_word_wherever_it_stands():
+    net, blank = pooled(reading(5, 4, width=8, depth=2, window=3)), jnp.zeros((1, 20), int)
+    at = lambda place: blank.at[0, place : place + 3].set(jnp.array([1, 2, 3]))
+    params, one = made(net, at(4))
+    np.testing.assert_allclose(one, net.apply(params, at(11)), rtol=1e-5)
+    assert jnp.abs(one - net.apply(params, blank.at[0, 4:7].set(jnp.array([3, 2, 1])))).max() > 1e-3

@@ -12,9 +12,9 @@ from genjax.nets.pixelcnn import pixelcnn
 from genjax.nets.resgan import resgan_critic, resgan_generator
 from genjax.nets.stylegan2 import stylegan2, stylegan2_critic
 from genjax.nets.stylegan3 import stylegan3
-from genjax.nets.text import lstm, text_critic
+from genjax.nets.text import lstm, pooled, reading, text_critic
 from genjax.nets.time import timed_mlp
-from genjax.nets.transformer import encoder, gpt, pooled
+from genjax.nets.transformer import encoder, gpt
 from genjax.nets.unet import unet
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "pixelcnn",
     "pooled",
     "projection",
+    "reading",
     "resgan_critic",
     "resgan_generator",
     "spectral",

@@ -1,7 +1,9 @@
-"""Networks of token sequences as SeqGAN has them (1609.05473): a recurrent generator and a critic of many windows.
+"""Networks of token sequences: SeqGAN's (1609.05473) recurrent generator and critic of many windows, and a reader of captions.
 
     lstm          i, f, o = s(W x + U h + b),   g = tanh(W x + U h + b),   c <- f c + i g,   h <- o tanh(c)      (1)
     text_critic   max over places of relu(conv_w(x)) for each window w, side by side, then linear (1408.5882)    (2)
+    reading       h <- h + gelu(conv_w(norm(h))), some times                                                     (3)
+    pooled        the greatest over places, wherever in the text a word stands (1408.5882)                       (4)
 """
 
 from collections.abc import Callable, Sequence
@@ -68,6 +70,44 @@ def _walk(module: _LSTM) -> Walk:
         return (empty, empty), lambda carry, place, token: call(carry, place, token, start, method="one")
 
     return walk
+
+
+def reading(levels: int, parts: int, *, width: int = 64, depth: int = 3, window: int = 5) -> Net:
+    """Net tokens (B, *places) -> (B, *places, parts): of short texts in letters, whose words it knows at any place.
+
+    Args:
+      levels: tokens are 0 .. levels - 1.
+      parts: outputs a place.
+      width: of the layers.
+      depth: of them; a place sees (window - 1) depth / 2 letters to either side.
+      window: letters that a layer sees at once.
+    """
+    return as_net(_Reading(levels, parts, width, depth, window))
+
+
+class _Reading(nn.Module):
+    levels: int
+    parts: int
+    width: int
+    depth: int
+    window: int
+
+    @nn.compact
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        h = nn.Embed(self.levels, self.width)(tokens.reshape(len(tokens), -1))
+        for _ in range(self.depth):
+            h = h + nn.gelu(Conv(self.width, self.window)(nn.RMSNorm()(h)))  # 3
+        return nn.Dense(self.parts)(nn.RMSNorm()(h)).reshape(*tokens.shape, self.parts)
+
+
+def pooled(net: Net) -> Net:
+    """Net (tokens (B, *places), ...) -> (B, parts): the most that a network says of each part at any place."""
+
+    def apply(params: Any, *inputs: jax.Array) -> jax.Array:
+        h = net.apply(params, *inputs)
+        return h.reshape(len(h), -1, h.shape[-1]).max(axis=1)  # 4
+
+    return net._replace(apply=apply, walk=None)
 
 
 def text_critic(levels: int, *, windows: Sequence[int] = (1, 2, 3, 4, 5), features: int = 64, embedding: int = 32) -> Net:

@@ -211,16 +211,6 @@ class _Encoder(nn.Module):
         return nn.Dense(self.parts, name="head")(self.norm()(h)).reshape(*tokens.shape, self.parts)
 
 
-def pooled(net: Net) -> Net:
-    """Net (tokens (B, *places), ...) -> (B, parts): the mean over the places of what a network says of each."""
-
-    def apply(params: Any, *inputs: jax.Array) -> jax.Array:
-        h = net.apply(params, *inputs)
-        return h.reshape(len(h), -1, h.shape[-1]).mean(axis=1)
-
-    return net._replace(apply=apply, walk=None)
-
-
 class OfReals(nn.Module):
     """The embedding of real numbers (...) as (..., width)."""
 
