@@ -1,4 +1,4 @@
-"""Binarized MNIST from MADE (1502.03509): exact likelihood in nats; the published schedule takes hours on a CPU.
+"""Binarized MNIST from MADE (1502.03509): exact likelihood in nats, the published table's in some 80 min on one core.
 
 One hidden layer, one mask, one order; every batch is binarized anew
 """
@@ -14,19 +14,17 @@ from genjax.nets import made
 data = "mnist"
 
 
-def recipe(
-    spec: Spec, width: int = 8000, steps: int = 80000, batch: int = 64, lr: Positive = 1e-3, decay: float = 0.999977
-) -> Recipe:
-    """Pixels in raster order.
+def recipe(spec: Spec, width: int = 4000, steps: int = 28_000, batch: int = 200, lr: Positive = 1.5e-3) -> Recipe:
+    """Pixels in raster order; `benchmarks.likelihoods` trains the same network by the same schedule.
 
     Args:
       spec: of the data.
       width: of the hidden layer.
       steps: training steps.
       batch: examples in a step.
-      lr: learning rate of Adam in the first step.
-      decay: what it is multiplied with in every step.
+      lr: peak learning rate of Adam; a cosine takes it to zero.
     """
-    tx = optax.adam(optax.exponential_decay(lr, 1, decay))
-    model = autoregressive(made((width,)), spec.shape, bernoulli(), tx)
+    falling = optax.warmup_cosine_decay_schedule(0.0, lr, steps // 20, steps)
+    tx = optax.chain(optax.clip_by_global_norm(50.0), optax.adam(falling))
+    model = autoregressive(made((width,), direct=True), spec.shape, bernoulli(), tx)
     return Recipe(model, (steps,), batch, binarize(spec.levels), show=lambda x: x, cell=0.0)

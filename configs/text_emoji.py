@@ -19,7 +19,7 @@ from genjax.families.vae import vae
 from genjax.hybrids.adversarial import adversarial, reconstructions
 from genjax.hybrids.conditioned import conditioned
 from genjax.hybrids.latent import latent
-from genjax.nets import conv_critic, conv_decoder, conv_encoder, encoder, unet
+from genjax.nets import conv_critic, conv_decoder, conv_encoder, dit, pooled, reading
 
 data = "emoji32/captions"
 CAPTIONS = ("grinning face", "red heart", "green apple", "blue circle", "cat face", "flag: japan", "woman: light skin tone",
@@ -30,8 +30,8 @@ def recipe(
     spec: Spec,
     channels: int = 4,
     widths: tuple[int, int] = (32, 64),
-    width: int = 64,
-    steps: tuple[int, int] = (3000, 2500),
+    width: int = 128,
+    steps: tuple[int, int] = (3000, 6000),
     batch: int = 32,
     lr: Positive = 1e-3,
     verdict: Positive = 1e-4,
@@ -41,13 +41,13 @@ def recipe(
     sampling_steps: int = 30,
     captions: tuple[str, ...] = CAPTIONS,
 ) -> Recipe:
-    """First the autoencoder with its critic; then, on its frozen codes, a UNet whose places look at the letters.
+    """First the autoencoder with its critic; then, on its frozen codes, a transformer that is told what was read.
 
     Args:
       spec: of the data, which have captions.
       channels: of a code, whose sides are a quarter of the picture's.
       widths: channels of the autoencoder's levels, the finest first; also of the critic's.
-      width: channels of the UNet's finest level, and of the encoder of captions.
+      width: of the transformer, and what the reader of captions makes of one.
       steps: of the autoencoder and of the prior.
       batch: examples in a step.
       lr: peak learning rate of Adam for the ELBO and the prior; a cosine takes it to zero in each stage.
@@ -65,9 +65,10 @@ def recipe(
     autoencoder = vae(*nets, shape, optax.adam(falling(lr, steps[0])), likelihood=gaussian(0.1), beta=0.1)
     play, sees = optax.adam(falling(verdict, steps[0]), b1=0.0, b2=0.99), reconstructions(autoencoder)
     autoencoder = adversarial(autoencoder, conv_critic(widths), play, play, sees=sees, r1=gamma)
-    denoiser = unet((width, 2 * width), shape, attention=(1, 2), heads=4, blocks=1)
+    denoiser = dit(shape, patch=1, width=width, depth=4, heads=4, unroll=4)
     asked = {"classes": GIVEN, "drop": drop, "guidance": guidance, "steps": sampling_steps}
-    text = encoder(len(spec.letters) + 1, width, spec.length, width=width, depth=2)
-    prior = conditioned(diffusion(denoiser, shape, optax.adam(falling(lr, steps[1])), **asked), text)
+    text = pooled(reading(len(spec.letters) + 1, width))
+    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(falling(lr, steps[1])))
+    prior = conditioned(diffusion(denoiser, shape, tx, **asked), text)
     model, show = latent(autoencoder, prior), lambda x: 0.5 * x + 0.5
     return Recipe(model, steps, batch, symmetric(spec.levels), show, chunk=20, read_caption=read, captions=captions)
