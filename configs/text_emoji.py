@@ -28,16 +28,16 @@ CAPTIONS = ("grinning face", "red heart", "green apple", "blue circle", "cat fac
 
 def recipe(
     spec: Spec,
-    channels: int = 4,
+    channels: int = 8,
     widths: tuple[int, int] = (32, 64),
     width: int = 128,
-    steps: tuple[int, int] = (3000, 6000),
+    steps: tuple[int, int] = (5000, 10_000),
     batch: int = 32,
     lr: Positive = 1e-3,
     verdict: Positive = 1e-4,
     gamma: float = 0.1,
     drop: Fraction = 0.1,
-    guidance: Positive = 3.0,
+    guidance: Positive = 2.0,
     sampling_steps: int = 30,
     captions: tuple[str, ...] = CAPTIONS,
 ) -> Recipe:
@@ -50,7 +50,7 @@ def recipe(
       width: of the transformer, and what the reader of captions makes of one.
       steps: of the autoencoder and of the prior.
       batch: examples in a step.
-      lr: peak learning rate of Adam for the ELBO and the prior; a cosine takes it to zero in each stage.
+      lr: peak learning rate of Adam for the prior, twice that for the ELBO; a cosine takes it to zero in each stage.
       verdict: that of the critic and of the decoder's adversarial move. It must fall with the ELBO's: the last word of a game
         is woven every 4 pixels.
       gamma: weight of the gradient penalty on data.
@@ -62,9 +62,9 @@ def recipe(
     read, sides = reader(spec.letters, spec.length), tuple(side // 4 for side in spec.shape[:-1])
     nets = conv_encoder(widths, (*sides, 2 * channels)), conv_decoder(widths, spec.shape)
     shape, falling = (*sides, channels), optax.cosine_decay_schedule
-    autoencoder = vae(*nets, shape, optax.adam(falling(lr, steps[0])), likelihood=gaussian(0.1), beta=0.1)
+    autoencoder = vae(*nets, shape, optax.adam(falling(2 * lr, steps[0])), likelihood=gaussian(0.1), beta=0.1)
     play, sees = optax.adam(falling(verdict, steps[0]), b1=0.0, b2=0.99), reconstructions(autoencoder)
-    autoencoder = adversarial(autoencoder, conv_critic(widths), play, play, sees=sees, r1=gamma)
+    autoencoder = adversarial(autoencoder, conv_critic(widths), play, play, sees=sees, r1=gamma, lazy=8)
     denoiser = dit(shape, patch=1, width=width, depth=4, heads=4, unroll=4)
     asked = {"classes": GIVEN, "drop": drop, "guidance": guidance, "steps": sampling_steps}
     text = pooled(reading(len(spec.letters) + 1, width))
