@@ -1,7 +1,7 @@
 """Digits of 8 x 8 pixels drawn as they are told in words, by a GAN: legible, nearly always right; 10 min on one core.
 
 conditioned(adversarial(implicit, critic), encoder), StyleGAN-T's idea (2301.09515) in small: one pass of a generator draws what
-a transformer reads. Words in an order never seen are mostly misread; sample.py takes --caption.
+was read of the letters. Words in an order never seen are misread as often as not; sample.py takes --caption.
 """
 
 import optax
