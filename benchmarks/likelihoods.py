@@ -1,14 +1,14 @@
 """Exact likelihoods of MNIST in a stated processor time, beside the published numbers that took a GPU.
 
-    python -m benchmarks.likelihoods made                    # one row, up to 70 minutes on one core; kept with its curve
+    python -m benchmarks.likelihoods made                    # one row, up to 80 minutes on one core; kept with its curve
     python -m benchmarks.likelihoods maf
     python -m benchmarks.likelihoods made --steps 300 --dry
 
 Nothing is chosen on test: the schedules were set beforehand so that they end within the time, the running average of the
 parameters after the last step is scored once. The curve is that of the first thousand rows of the valid split; all others of
-train and valid are trained on, as the references train on all 60 000 (rows of fewer epochs than their steps tell were taken
-before that, on 50 000). Bernoulli rows: every batch is binarized anew, and so is test, once. MAF: nats of the logit of
-dequantized pixels, (1e-6 + (1 - 2e-6) x), as 1705.07057 tells them.
+train and valid are trained on, as the references train on all 60 000 (the rows recorded but MADE's were on 50 000 still).
+Bernoulli rows: every batch is binarized anew, and so is test, once. MAF: nats of the logit of dequantized pixels,
+(1e-6 + (1 - 2e-6) x), as 1705.07057 tells them.
 """
 
 import argparse
