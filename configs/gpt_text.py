@@ -1,4 +1,4 @@
-"""Tiny Shakespeare, character by character, from a GPT of 0.8M parameters.
+"""Tiny Shakespeare, character by character, from a GPT of 0.8M parameters: names, mostly words, no sense; 10 min on one core.
 
 The size, block and batch of nanoGPT's recipe for a CPU, on pieces of 128 characters.
 """
