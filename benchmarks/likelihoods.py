@@ -20,11 +20,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 import genjax
 from benchmarks.record import kept, record, row
 from genjax.data import Split, binarize, dequantize, feed, load, row_block
+from genjax.data.base import joined
 from genjax.families.autoregressive import autoregressive
 from genjax.families.flow import flow, maf
 from genjax.heads import bernoulli
@@ -82,13 +84,18 @@ JOBS = {
 }  # fmt: skip
 
 
+def trained_on(data: dict[str, Split]) -> np.ndarray:
+    """All images but those of test and the first of valid, which tell the curve."""
+    return joined(data["train"], Split(data["valid"].x[HELD:])).x
+
+
 def train(job: Job, data: dict[str, Split], seed: int, steps: int) -> tuple[Model, genjax.Params, list[tuple], float]:
     """(model, averaged parameters, [(minutes, valid nats)], minutes), looking at valid `LOOKS` times."""
     tx = optax.chain(
         optax.clip_by_global_norm(50.0), optax.adam(optax.warmup_cosine_decay_schedule(0.0, job.lr, steps // 20, steps))
     )
-    model, rows = job.build(tx), jnp.concatenate([data["train"].x, data["valid"].x[HELD:]])
-    step, prepare, x, many = genjax.make_step(model, ema_decay=0.998), feed(job.prepare), {"x": rows}, len(rows)
+    model, rows = job.build(tx), trained_on(data)
+    step, prepare, x, many = genjax.make_step(model, ema_decay=0.998), feed(job.prepare), {"x": jnp.asarray(rows)}, len(rows)
     first = jax.jit(prepare)(x, jax.random.key(seed), row_block(seed, 0, 1, job.batch, many)[0])
     state = genjax.init(model, jax.random.key(seed), first)
 
@@ -119,7 +126,7 @@ def measured(name: str, seed: int, steps: int) -> dict:
     model, params, curve, minutes = train(job, data, seed, steps)
     found = likelihood(model, params, Split(data["test"].x), job.prepare)
     print(f"{job.what}: {found.nats:.2f} +- {found.error:.2f} nats on test ({job.reference}), {minutes:.1f} min", flush=True)
-    epochs = steps * job.batch / (len(data["train"].x) + len(data["valid"].x) - HELD)
+    epochs = steps * job.batch / len(trained_on(data))
     keywords = {"steps": steps, "batch": job.batch, "lr": job.lr}
     seen = ", ".join(f"{nats:.2f} after {at:g}" for at, nats in curve)
     note = f"{minutes:.0f} min of training, {epochs:.1f} epochs; standard error over test images {found.error:.2f}; "
