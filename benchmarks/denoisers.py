@@ -5,13 +5,13 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-import flax.linen as nn
 import numpy as np
 import optax
 
 from genjax.families.diffusion import diffusion
 from genjax.model import Model
 from genjax.nets import dit, unet
+from genjax.nets.conv import GroupNorm
 from genjax.nets.dit import positions
 from genjax.nets.time import time_features
 
@@ -24,7 +24,7 @@ def images(count: int) -> np.ndarray:
 
 
 def our_unet(tx: optax.GradientTransformation, **asked: Any) -> Model:
-    norm, features = partial(nn.GroupNorm, GROUPS), partial(time_features, size=CHANNELS[0])
+    norm, features = partial(GroupNorm, GROUPS), partial(time_features, size=CHANNELS[0])
     net = unet(CHANNELS, IMAGE, blocks=1, attention=(1, 2, 3), norm=norm, features=features)
     return diffusion(net, IMAGE, tx, **asked)
 

@@ -115,6 +115,19 @@ def test_a_unet_has_a_skip_for_every_block_on_the_way_up():
     assert not [name for name in params if "attend" in name]
 
 
+@pytest.mark.parametrize("space", [(8, 6), (10,)])
+def test_a_unet_of_patches_is_the_unet_of_what_lies_in_them(space):
+    """The same parameters, on the picture folded by hand; an image beside it is folded too."""
+    x, image, t = draw(2, *space, 3), draw(2, *space, 1, seed=1), jnp.array([0.3, 0.6])
+    fold = lambda v: patches(v, 2).reshape(2, *[side // 2 for side in space], -1)
+    whole, inner = unet((4, 8), (*space, 3), patch=2, blocks=1), unet((4, 8), fold(x).shape[1:], blocks=1)
+    params = shaken(jax.jit(whole.init)(jax.random.key(0), x, t, image))
+    folded = inner.apply(params, fold(jnp.concatenate([x, image], -1)), t)
+    given = whole.apply(params, x, t, image)
+    assert given.shape == x.shape and jnp.abs(given).max() > 1e-3
+    np.testing.assert_allclose(fold(given), folded, atol=1e-6)
+
+
 # ---- DiT -------------------------------------------------------------------------------------------------------------
 
 
@@ -182,6 +195,7 @@ def test_wrong_input_is_told_in_one_line():
         (lambda: unet((4, 8), (8, 8, 1), heads=3), "divides the widths"),
         (lambda: unet((4, 8), (8, 8, 1), heads=(1,)), "one a level"),
         (lambda: dit((7, 8, 1)), "choose another patch="),
+        (lambda: unet((4,), (7, 8, 1), patch=2), "choose another patch="),
         (lambda: dit((8, 8, 1), width=30, heads=4), "width 30 must divide"),
     ):
         with pytest.raises(ValueError, match=told):

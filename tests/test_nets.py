@@ -2,6 +2,8 @@
 
 from functools import partial
 
+import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from jax import lax
 
 from genjax.nets import conv as conv_module
 from genjax.nets import conv_critic, conv_decoder, conv_encoder, mlp, pooled, reading, timed_mlp, unet, with_waves
-from genjax.nets.conv import conv, depth_to_space, products_conv
+from genjax.nets.conv import GroupNorm, conv, depth_to_space, products_conv, space_to_depth
 from genjax.nets.time import time_features
 
 CASES = [  # space, channels, features, window, stride
@@ -90,13 +92,14 @@ def test_convolution_under_vmap_scan_and_grad_of_grad(case, products):
 
 
 def test_depth_to_space_of_a_square_is_its_block():
-    x = jnp.arange(2 * 3 * 4 * 5.0).reshape(2, 3, 4, 5)  # (B, L, M, C) read as blocks below
     blocks = draw(2, 3, 4, 2 * 2 * 5)
     image = depth_to_space(blocks, 2)
+    np.testing.assert_array_equal(space_to_depth(image, 2), blocks)
     assert image.shape == (2, 6, 8, 5)
     np.testing.assert_array_equal(image[:, 2:4, 4:6], blocks[:, 1, 2].reshape(2, 2, 2, 5))
-    np.testing.assert_array_equal(depth_to_space(x[:, :, 0, :4], 1)[:, :2], x[:, 0, 0, :4].reshape(2, 2, 2))
-    assert depth_to_space(draw(1, 2, 3, 4, 8), 3).shape == (1, 4, 6, 8, 1)
+    assert depth_to_space(draw(1, 2, 3, 4, 8), 2).shape == (1, 4, 6, 8, 1)
+    row = draw(2, 5, 6)  # (B, L, C): three places from one
+    np.testing.assert_array_equal(depth_to_space(row, 3)[:, 3:6], row[:, 1].reshape(2, 3, 2))
 
 
 SPACES = [(28, 20), (7,), (5, 4, 3)]
@@ -162,6 +165,24 @@ def test_every_example_of_a_normalized_net_is_its_own():
         apply = jax.jit(net.apply)
         together = apply(params, *inputs)
         np.testing.assert_allclose(apply(params, *[v[1:2] for v in inputs]), together[1:2], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("space", [(6, 5), (7,), ()])
+def test_group_norm_is_that_of_flax(space):
+    """Value and gradients in everything; half precision goes out as it came in, its sums taken in full."""
+    x, weight, flax_norm = 3.0 * draw(3, *space, 8) + 1.0, draw(3, *space, 8, seed=1), nn.GroupNorm(2, epsilon=1e-5)
+    params = {"scale": draw(8, seed=2), "bias": draw(8, seed=3)}
+    value = lambda norm, x, params: (norm.apply({"params": params}, x) * weight).sum()
+    ours, theirs = (
+        jax.jit(jax.value_and_grad(partial(value, norm), (0, 1)))(x, params)
+        for norm in (GroupNorm(2, epsilon=1e-5), flax_norm)
+    )
+    chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    half = GroupNorm(2, epsilon=1e-5).apply({"params": params}, x.astype(jnp.bfloat16))
+    assert half.dtype == jnp.bfloat16
+    np.testing.assert_allclose(half, flax_norm.apply({"params": params}, x), atol=0.1)
+    with pytest.raises(ValueError, match="8 channels do not divide into 3 groups"):
+        GroupNorm(3).init(jax.random.key(0), x)
 
 
 def test_timed_mlp_starts_at_zero_and_hears_the_time():

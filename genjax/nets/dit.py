@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.nets.base import Net, as_net
-from genjax.nets.conv import check_image
+from genjax.nets.conv import check_image, depth_to_space, space_to_depth
 from genjax.nets.time import Told, sort_conditions, time_features
 from genjax.nets.transformer import attention
 
@@ -112,18 +112,13 @@ def dense(features: int, name: str, init: Callable = nn.initializers.lecun_norma
 
 def patches(x: jax.Array, side: int) -> jax.Array:
     """(B, *space, C) -> (B, places, side**axes C), row by row, channels last within a patch."""
-    axes, grid = x.ndim - 2, [s // side for s in x.shape[1:-1]]
-    x = x.reshape(x.shape[0], *[n for s in grid for n in (s, side)], x.shape[-1])
-    order = [*range(1, 2 * axes + 1, 2), *range(2, 2 * axes + 1, 2)]
-    return x.transpose(0, *order, 2 * axes + 1).reshape(x.shape[0], np.prod(grid), -1)
+    x = space_to_depth(x, side)
+    return x.reshape(x.shape[0], -1, x.shape[-1])
 
 
 def unpatched(h: jax.Array, side: int, out: Sequence[int]) -> jax.Array:
     """Inverse of `patches`: (B, places, side**axes C) -> (B, *out)."""
-    axes, grid = len(out) - 1, [s // side for s in out[:-1]]
-    h = h.reshape(h.shape[0], *grid, *[side] * axes, out[-1])
-    order = [axis for place in range(1, axes + 1) for axis in (place, place + axes)]
-    return h.transpose(0, *order, 2 * axes + 1).reshape(h.shape[0], *out)
+    return depth_to_space(h.reshape(h.shape[0], *[length // side for length in out[:-1]], -1), side)
 
 
 def positions(grid: Sequence[int], width: int) -> np.ndarray:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.nets.base import Net, as_net
-from genjax.nets.conv import Conv, Norm, Shift, check_image, crop
+from genjax.nets.conv import Conv, Norm, Shift, check_image, crop, depth_to_space, space_to_depth
 from genjax.nets.time import Told, sort_conditions, time_features
 from genjax.nets.transformer import attention as attend
 
@@ -25,6 +25,7 @@ def unet(
     out: Sequence[int],
     activation: Callable = nn.silu,
     *,
+    patch: int = 1,
     blocks: int = 2,
     attention: Sequence[int] = (),
     heads: int | Sequence[int] = 1,
@@ -37,10 +38,11 @@ def unet(
       widths: channels of the levels, the finest first; between two levels the sides halve, rounded up.
       out: (*space, channels), of the sides of x.
       activation: of every block and of the layers that hear the time.
+      patch: side of the blocks of places, dividing the sides of x, that the finest level sees as one place: cheaper.
       blocks: residual blocks of a level on the way down; on the way up there is one more.
       attention: levels whose places look at each other, 0 the finest, `len(widths)` the middle.
       heads: of attention, for all levels or one number a level; the middle has those of the coarsest.
-      norm: what normalizes one example; `partial(nn.GroupNorm, 32)` is DDPM's.
+      norm: what normalizes one example; `partial(GroupNorm, 32)` is DDPM's.
       features: of the time.
       t: (B,) in [0, 1].
       conditions: each None, (B, C), an image of the sides of x, which is then seen beside x, or tokens (B, L, C) that
@@ -52,13 +54,16 @@ def unet(
         raise ValueError(f"attention={attention}: levels are 0 .. {len(widths) - 1}, and {len(widths)} is the middle")
     if len(heads) != len(widths) or any(width % number for width, number in zip(widths, heads, strict=True)):
         raise ValueError(f"heads={heads}: give a number, or one a level, that divides the widths {widths}")
-    return as_net(_UNet(widths, tuple(out), activation, blocks, attention, (*heads, heads[-1]), norm, features))
+    if any(side % patch for side in out[:-1]):
+        raise ValueError(f"patches of side {patch} do not tile images of sides {tuple(out[:-1])}: choose another patch=")
+    return as_net(_UNet(widths, tuple(out), activation, patch, blocks, attention, (*heads, heads[-1]), norm, features))
 
 
 class _UNet(nn.Module):
     widths: tuple[int, ...]
     out: tuple[int, ...]
     activation: Callable
+    patch: int
     blocks: int
     attention: tuple[int, ...]
     heads: tuple[int, ...]
@@ -69,7 +74,7 @@ class _UNet(nn.Module):
     def __call__(self, x: jax.Array, t: jax.Array, *given: jax.Array | None) -> jax.Array:
         images, tokens, rest = self._sorted(x, given)
         told = self.activation(Told(4 * self.widths[0], self.features, self.activation, name="told")(t, *rest))
-        h = Conv(self.widths[0], name="first")(jnp.concatenate([x, *images], axis=-1))
+        h = Conv(self.widths[0], name="first")(space_to_depth(jnp.concatenate([x, *images], axis=-1), self.patch))
         h, skips = self._down(h, told, tokens)
         middle = len(self.widths)
         h = self._block("middle_0", middle - 1, h, told)
@@ -77,7 +82,8 @@ class _UNet(nn.Module):
         h = self._block("middle_1", middle - 1, h, told)
         h = self._up(h, skips, told, tokens)
         h = self.activation(self.norm(name="last_norm")(h))
-        return Conv(self.out[-1], kernel_init=nn.initializers.zeros, name="last")(h)
+        many = self.patch ** (x.ndim - 2) * self.out[-1]
+        return depth_to_space(Conv(many, kernel_init=nn.initializers.zeros, name="last")(h), self.patch)
 
     def _sorted(self, x: jax.Array, given: Sequence[jax.Array | None]) -> tuple[list, list, list]:
         check_image("a UNet", x)

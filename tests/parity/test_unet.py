@@ -5,13 +5,13 @@ Theirs is DDPM's: sine features at the step 1000 t, a row and a column of zeros 
 
 from functools import partial
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from genjax.nets import unet
+from genjax.nets.conv import GroupNorm
 from genjax.nets.time import time_features
 from tests.parity import let_torchvision_in, need, tensor
 
@@ -45,7 +45,7 @@ def their_net(attention, classes):
 
 
 def our_net(attention):
-    norm = partial(nn.GroupNorm, GROUPS, epsilon=1e-5)
+    norm = partial(GroupNorm, GROUPS, epsilon=1e-5)
     heads, features = [width // HEAD for width in WIDTHS], partial(time_features, size=WIDTHS[0])
     return unet(WIDTHS, (SIDE, SIDE, 2), blocks=BLOCKS, attention=attention, heads=heads, norm=norm, features=features)
 
