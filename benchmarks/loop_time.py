@@ -1,4 +1,4 @@
-"""Training steps of convolutional nets inside a compiled loop, with the gradients of `genjax.nets.conv` and with XLA's own.
+"""Training steps of convolutional nets inside a compiled loop, with our gradients of convolutions and with XLA's own.
 
     python -m benchmarks.loop_time            # about 6 minutes on one core, most of it compiling
 
@@ -8,6 +8,8 @@ is one process, the two sides in turn; a ratio above 1 says how many times faste
 
 import argparse
 import time
+from contextlib import ExitStack
+from importlib import import_module
 from unittest import mock
 
 import jax
@@ -22,7 +24,8 @@ from benchmarks.record import record, row
 from genjax.families.gan import implicit
 from genjax.hybrids.adversarial import adversarial
 from genjax.model import Model, as_batch
-from genjax.nets import conv, conv_critic, conv_decoder
+from genjax.nets import conv_critic, conv_decoder
+from genjax.nets.convolution import Pads
 
 STEPS = 4  # in the loop
 
@@ -44,13 +47,27 @@ CASES = {
 }
 
 
+def plain(x: jax.Array, kernel: jax.Array, pads: Pads, stride: int = 1) -> jax.Array:
+    """Convolution of images with JAX's own gradients."""
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+THEIRS = (  # what is replaced where
+    ("convolution", "padded", plain),
+    ("convolution", "_strided", lambda x, kernel, stride, pads: plain(x, kernel, pads, stride)),
+    ("pixelcnn", "padded", plain),
+)
+
+
 def compiled(model: Model, x: np.ndarray, own: bool):
     """(run, state): `STEPS` steps in one program."""
     batch = as_batch(jnp.asarray(x))
     state = genjax.init(model, jax.random.key(0), batch)
     step = genjax.make_step(model)
     many = lambda state, batch: jax.lax.scan(lambda state, _: (step(state, batch)[0], None), state, None, STEPS)[0]
-    with mock.patch.object(conv, "_by_products", conv._by_products if own else conv._plain):
+    with ExitStack() as stack:
+        for module, name, function in () if own else THEIRS:
+            stack.enter_context(mock.patch.object(import_module(f"genjax.nets.{module}"), name, function))
         run = jax.jit(many).lower(state, batch).compile()
     return lambda: jax.block_until_ready(run(state, batch))
 

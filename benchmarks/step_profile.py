@@ -8,7 +8,8 @@
     the rest             the whole step less both: norm of the gradient, Adam, running average
     products alone       each convolution and each product with a weight, by itself: forward, and with both of its gradients
 
-All in one process, the two sides in turn; every number is that of the fastest turn, PyTorch with channels last.
+All in one process, the two sides in turn; every number is that of the fastest turn, PyTorch with channels last. Everything of
+genjax runs in a compiled loop of a few turns, as steps do in `train.py`.
 """
 
 import argparse
@@ -28,9 +29,10 @@ from benchmarks import denoisers
 from benchmarks.record import record, row
 from benchmarks.step_time import genjax_turn, torch_turn
 from genjax.model import Model, as_batch
-from genjax.nets.conv import conv
+from genjax.nets.convolution import conv, convolved
 
 Call = Callable[[], object]
+LOOP = 4  # turns of a compiled loop
 
 
 class Net(NamedTuple):
@@ -57,6 +59,14 @@ def nets() -> dict[str, Net]:
     }
 
 
+def looped(run: Callable, *args: Any) -> Call:
+    """A call of `run` on the arguments, `LOOP` times in one program; the barrier keeps it inside the loop."""
+    zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), jax.eval_shape(run, *args))
+    again = lambda args: lambda out, _: (run(*jax.lax.optimization_barrier((args, out))[0]), None)
+    program = jax.jit(lambda *args: jax.lax.scan(again(args), zeros, None, LOOP)[0])
+    return lambda: jax.block_until_ready(program(*args))
+
+
 def fastest(calls: dict[str, Call], rounds: int) -> dict[str, float]:
     """{name: ms of the fastest call}, the calls in turn, after one each that compiles."""
     best = {name: np.inf for name in calls if (calls[name](), True)}
@@ -76,30 +86,28 @@ def ours(net: Net) -> dict[str, Call]:
     batch, (phase,) = as_batch(jnp.asarray(net.x)), net.model.stages[0]
     params = jax.jit(net.model.init)(jax.random.key(0), batch)
     loss = lambda params: phase.loss(params, jax.random.key(1), batch).value
-    forward, both = jax.jit(loss), jax.jit(jax.value_and_grad(loss))
-    turn, _ = genjax_turn(net.model, net.x)
-    ready = jax.block_until_ready
-    return {"forward": lambda: ready(forward(params)), "backward": lambda: ready(both(params)), "the rest": lambda: turn(1)}
+    turn, _ = genjax_turn(net.model, net.x, LOOP)
+    return {"forward": looped(loss, params), "backward": looped(jax.value_and_grad(loss), params), "the rest": turn}
 
 
 def theirs(net: Net) -> dict[str, Call]:
     import torch
 
     params, loss = net.theirs(torch.from_numpy(net.x), True)
-    turn = torch_turn(params, loss, torch.get_num_threads())
+    turn = torch_turn(params, loss, torch.get_num_threads(), 1)
 
     def forward():
         with torch.no_grad():
             loss()
 
-    return {"forward": forward, "backward": lambda: loss().backward(), "the rest": lambda: turn(1)}
+    return {"forward": forward, "backward": lambda: loss().backward(), "the rest": turn}
 
 
 def parts(net: Net, rounds: int) -> dict[str, tuple[float, float]]:
     """{part: ms here and in PyTorch}, each less the one before."""
     mine, others = ours(net), theirs(net)
     best = fastest({f"genjax {k}": v for k, v in mine.items()} | {f"torch {k}": v for k, v in others.items()}, rounds)
-    ends = [np.array([best[f"genjax {part}"], best[f"torch {part}"]]) for part in mine]
+    ends = [np.array([best[f"genjax {part}"] / LOOP, best[f"torch {part}"]]) for part in mine]
     return {part: tuple(end - begin) for part, begin, end in zip(mine, [0 * ends[0], *ends], ends, strict=False)}
 
 
@@ -110,7 +118,9 @@ def products(jaxpr: Any, times: int = 1) -> Iterator[tuple[Product, int]]:
     """(product with a weight, how often) in a program of the forward pass."""
     for eqn in jaxpr.eqns:
         shapes = [tuple(v.aval.shape) for v in eqn.invars[:2]]
-        if eqn.primitive.name == "conv_general_dilated":
+        if eqn.primitive is convolved:
+            yield Product(*shapes, 1), times
+        elif eqn.primitive.name == "conv_general_dilated":
             yield Product(*shapes, eqn.params["window_strides"][0]), times
         elif eqn.primitive.name == "dot_general" and len(shapes[1]) == 2 and not eqn.params["dimension_numbers"][1][0]:
             yield Product((prod(shapes[0][:-1]), shapes[0][-1]), shapes[1], 0), times
@@ -127,9 +137,13 @@ def alone_here(kind: Product) -> tuple[Call, Call]:
     """(forward, forward and both gradients)."""
     x, weight = (jax.random.normal(jax.random.key(0), shape) for shape in (kind.x, kind.weight))
     run = product_here(kind)
-    forward, both = jax.jit(run), jax.jit(lambda x, w: jax.vjp(run, x, w)[1](jnp.ones(jax.eval_shape(run, x, w).shape)))
-    whole = lambda: jax.block_until_ready((forward(x, weight), both(x, weight)))
-    return lambda: jax.block_until_ready(forward(x, weight)), whole
+    ones = jnp.ones(jax.eval_shape(run, x, weight).shape)
+
+    def both(x, weight):
+        y, back = jax.vjp(run, x, weight)
+        return y, back(ones)
+
+    return looped(run, x, weight), looped(both, x, weight)
 
 
 def alone_there(kind: Product) -> tuple[Call, Call]:
@@ -163,7 +177,7 @@ def alone(net: Net, rounds: int) -> dict[str, tuple[float, float]]:
         count[kind] += times
     for kind, times in count.items():
         calls = dict(zip("abcd", (*alone_here(kind), *alone_there(kind)), strict=True))
-        total += times * np.array(list(fastest(calls, rounds).values())).reshape(2, 2)
+        total += times * np.array(list(fastest(calls, rounds).values())).reshape(2, 2) / [[LOOP], [1]]
     return {"products alone, forward": tuple(total[:, 0]), "products alone, with gradients": tuple(total[:, 1])}
 
 

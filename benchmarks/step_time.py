@@ -5,8 +5,9 @@
 
 Both sides take the same step in the same process: forward, backward, gradient norm, finite check, Adam, running average. The
 two take turns, a few steps each, so that whatever else the machine does falls on both; the ratio is that of the two fastest
-turns. Nets: two VAEs (Bernoulli, 32 latents) on 28x28x1, batch 64; a MADE on the same, batch 64; a GPT on 8 x 256 tokens; two
-denoisers, velocities on 32x32x3: a UNet, batch 16, and a DiT of patches of side 2, batch 8.
+turns. The steps of a turn are one program here, as `train.py` takes them; XLA runs much of the same step slower where it is a
+program by itself. Nets: two VAEs (Bernoulli, 32 latents) on 28x28x1, batch 64; a MADE on the same, batch 64; a GPT on 8 x 256
+tokens; two denoisers, velocities on 32x32x3: a UNet, batch 16, and a DiT of patches of side 2, batch 8.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from genjax.step import init, make_step
 BATCH, SHAPE, LATENT, DECAY, RATE = 64, (28, 28, 1), 32, 0.999, 1e-3
 HIDDEN = 1000  # of the MADE
 LEVELS, PLACES, WIDTH, DEPTH, HEADS = 64, 256, 256, 6, 8  # of the GPT
-Turn = Callable[[int], None]  # takes so many steps and waits for the last
+Turn = Callable[[], None]  # takes its steps and waits for the last
 
 
 class Case(NamedTuple):
@@ -72,24 +73,22 @@ def cases(widths: tuple[int, int] = (32, 64)) -> list[Case]:
         Case("VAE, MLP 784-512-512-32", dense, pixels(), partial(torch_vae, torch_mlp), 1.0),
         Case("VAE, convolutional 32, 64", conv, pixels(), partial(torch_vae, partial(torch_conv, widths)), 1.7),
         Case(f"MADE, 784-{HIDDEN}-784", masked, pixels(), torch_made, 1.0),
-        Case(f"GPT, {DEPTH} blocks of {WIDTH}, 8 x {PLACES} tokens", causal, tokens(), torch_gpt, 1.3, steps=1),
-        Case("UNet 32, 64, 64, attention", denoisers.our_unet(tx), denoisers.images(16), denoisers.torch_unet, 2.0, steps=1),
-        Case("DiT, 4 blocks of 256", denoisers.our_dit(tx), denoisers.images(8), denoisers.torch_dit, 1.3, steps=1),
+        Case(f"GPT, {DEPTH} blocks of {WIDTH}, 8 x {PLACES} tokens", causal, tokens(), torch_gpt, 1.3, steps=4),
+        Case("UNet 32, 64, 64, attention", denoisers.our_unet(tx), denoisers.images(16), denoisers.torch_unet, 2.0, steps=4),
+        Case("DiT, 4 blocks of 256", denoisers.our_dit(tx), denoisers.images(8), denoisers.torch_dit, 1.3, steps=4),
     ]
 
 
-def genjax_turn(model: Model, x: np.ndarray) -> tuple[Turn, int]:
-    """(steps of the model as a user takes them, one dispatch each; number of parameters)."""
+def genjax_turn(model: Model, x: np.ndarray, steps: int) -> tuple[Turn, int]:
+    """(steps of the model in one program; number of parameters)."""
     batch = as_batch(jnp.asarray(x))
-    state = init(model, jax.random.key(0), batch)
-    step = jax.jit(make_step(model, ema_decay=DECAY), donate_argnums=0)
+    state, step = init(model, jax.random.key(0), batch), make_step(model, ema_decay=DECAY)
+    run = jax.jit(lambda state: jax.lax.scan(lambda state, _: step(state, batch), state, None, steps), donate_argnums=0)
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
 
-    def turn(steps: int) -> None:
+    def turn() -> None:
         nonlocal state
-        for _ in range(steps):
-            state, metrics = step(state, batch)
-        jax.block_until_ready((state, metrics))
+        state, _ = jax.block_until_ready(run(state))
 
     return turn, count
 
@@ -204,7 +203,7 @@ def torch_gpt(data: Any, channels_last: bool) -> tuple[list, Callable]:
     return [start, *net.parameters()], loss
 
 
-def torch_turn(params: list, loss: Callable, threads: int) -> Turn:
+def torch_turn(params: list, loss: Callable, threads: int, steps: int) -> Turn:
     """The same steps: fused Adam, multi-tensor average and norm."""
     import torch
 
@@ -221,7 +220,7 @@ def torch_turn(params: list, loss: Callable, threads: int) -> Turn:
             adam.step()
             torch._foreach_lerp_(average, [p.detach() for p in params], 1 - DECAY)
 
-    def turn(steps: int) -> None:
+    def turn() -> None:
         for _ in range(steps):
             step()
 
@@ -235,11 +234,11 @@ def race(turns: dict[str, Turn], rounds: int, steps: int) -> dict[str, np.ndarra
     """{name: (rounds, 2)} ms a step by the wall clock and of processor time, the turns interleaved."""
     times = {name: [] for name in turns}
     for turn in turns.values():
-        turn(3)
+        turn()
     for _ in range(rounds):
         for name, turn in turns.items():
             wall, processor = time.perf_counter(), time.process_time()
-            turn(steps)
+            turn()
             times[name].append((time.perf_counter() - wall, time.process_time() - processor))
     return {name: 1e3 / steps * np.array(each) for name, each in times.items()}
 
@@ -248,11 +247,11 @@ def compare(case: Case, options: argparse.Namespace) -> dict[str, Any]:
     """One row: the ratio of the fastest turns, PyTorch in whichever memory layout is faster here."""
     import torch
 
-    ours, count = genjax_turn(case.model, case.x)
+    ours, count = genjax_turn(case.model, case.x, case.steps)
     turns, name, bar = {"genjax": ours}, case.name, case.bar
     for layout in ("NCHW", "NHWC"):
         params, loss = case.theirs(torch.from_numpy(case.x), layout == "NHWC")
-        turns[layout], other = torch_turn(params, loss, options.threads), sum(p.numel() for p in params)
+        turns[layout], other = torch_turn(params, loss, options.threads, case.steps), sum(p.numel() for p in params)
         assert count == other, f"{name}: {count} parameters here, {other} in PyTorch: not the same net"
     times = race(turns, options.rounds, case.steps)
     best = min(("NCHW", "NHWC"), key=lambda layout: times[layout][:, 0].min())

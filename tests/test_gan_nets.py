@@ -19,7 +19,7 @@ from genjax.nets import (
     stylegan2_critic,
     stylegan3,
 )
-from genjax.nets.conv import conv
+from genjax.nets.convolution import conv
 from genjax.nets.fir import doubled, halved, resample
 from genjax.nets.growing import pool, repeat
 from genjax.nets.stylegan2 import modulated_conv

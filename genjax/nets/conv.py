@@ -1,19 +1,7 @@
-"""Convolution over any number of space axes, channels last, and the layers and small networks made of it.
-
-`conv` is `lax.conv_general_dilated` with SAME padding. XLA's CPU compiler is slow at both of its gradients inside a loop, which
-is where scanned training steps are (7 to 60 times slower than outside, jax 0.10), and at the weights' of large images anywhere,
-
-    dx[b, stride p + i] += g[b, p] W[i]^T         dW[i] = sum over examples b, places p of  x[b, stride p + i]^T g[b, p]
-
-i an offset inside the kernel, so on the CPU they are computed as these formulas say: one matrix product an offset. On any
-other platform the program is the plain one. The rule is a `custom_jvp` whose tangent is a sum of products, linear in dx and dW:
-JAX transposes it to the lines above, so forward mode, reverse mode, `vmap` and derivatives of derivatives (the gradient
-penalties of critics) all hold, and are products, too.
-"""
+"""Layers of convolutions over any number of space axes, channels last, and the small networks made of them."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import product
 from math import ceil, gcd, prod
 
 import flax.linen as nn
@@ -22,69 +10,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from genjax.nets.base import Net, as_net, conditions
+from genjax.nets.convolution import conv
 
-CHUNK = 1 << 17  # numbers of shifted input at a time, so that a product finds its operand in the cache
-
-
-# ---- the convolution -------------------------------------------------------------------------------------------------
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
-    """SAME convolution. x (B, *space, C), kernel (*window, C, F) -> (B, *ceil(space / stride), F)."""
-    return _plain(x, kernel, stride)
-
-
-@conv.defjvp
-def _conv_jvp(stride: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    (x, kernel), (dx, dkernel) = primals, tangents
-    out = conv(x, kernel, stride)
-    return out, _by_products(dx, kernel, stride) + _by_products(x, dkernel, stride)
-
-
-def _plain(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    space = "DHW"[-(x.ndim - 2) :]
-    layout = (f"N{space}C", f"{space}IO", f"N{space}C")
-    return lax.conv_general_dilated(x, kernel, (stride,) * len(space), "SAME", dimension_numbers=layout)
-
-
-def _by_products(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """`_plain`, on the CPU as the sum of products whose transposes are fast gradients."""
-    products = jax.checkpoint(partial(products_conv, stride=stride), prevent_cse=False)  # keep x, not its shifted copies
-    return lax.platform_dependent(x, kernel, cpu=products, default=partial(_plain, stride=stride))
-
-
-def products_conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
-    """`conv` as a sum of matrix products over the offsets of the kernel, some examples at a time."""
-    window, out = kernel.shape[:-2], [ceil(side / stride) for side in x.shape[1:-1]]
-    pads = lax.padtype_to_pads(x.shape[1:-1], window, (stride,) * len(window), "SAME")
-    rows = _divisor(x.shape[0], CHUNK // (window[-1] * prod(out) * x.shape[-1]))
-
-    @partial(jax.checkpoint, prevent_cse=False)
-    def some(chunk, kernel):
-        chunk = jnp.pad(chunk, [(0, 0), *pads, (0, 0)])
-        offsets = product(*map(range, window[:-1]))
-        return sum(_last_axis(chunk, at, out, stride, window[-1]) @ kernel[at].reshape(-1, kernel.shape[-1]) for at in offsets)
-
-    chunks = x.reshape(-1, rows, *x.shape[1:])
-    y = lax.scan(lambda _, chunk: (None, some(chunk, kernel)), None, chunks)[1]
-    return y.reshape(x.shape[0], *out, kernel.shape[-1])
-
-
-def _last_axis(x: jax.Array, at: tuple[int, ...], out: Sequence[int], stride: int, size: int) -> jax.Array:
-    """(B * places, size * C): what the kernel's row at offset `at` sees, its `size` last offsets side by side."""
-
-    def shifted(last):
-        starts = (*at, last)
-        ends = [start + (side - 1) * stride + 1 for start, side in zip(starts, out, strict=True)]
-        return lax.slice(x, (0, *starts, 0), (x.shape[0], *ends, x.shape[-1]), (1, *[stride] * len(out), 1))
-
-    return jnp.concatenate([shifted(last) for last in range(size)], axis=-1).reshape(-1, size * x.shape[-1])
-
-
-def _divisor(number: int, most: int) -> int:
-    """The largest divisor of `number` that is at most `most`, at least 1."""
-    return max(d for d in range(1, number + 1) if number % d == 0 and d <= max(1, most))
+# ---- places and channels ------------------------------------------------------------------------------------------------
 
 
 def space_to_depth(x: jax.Array, side: int) -> jax.Array:

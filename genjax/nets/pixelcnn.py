@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from genjax.nets.base import Net, as_net
-from genjax.nets.conv import conv
+from genjax.nets.convolution import padded
 
 
 def pixelcnn(
@@ -173,12 +173,7 @@ def gate(x: jax.Array) -> jax.Array:
 
 
 def causal_conv(x: jax.Array, kernel: jax.Array, rows: bool) -> jax.Array:
-    """Convolution whose window ends at its own row (or, of a kernel of one row, column), zeros around the image.
-
-    By SAME convolution of a larger image, so that `nets.conv` with its fast weight gradient serves.
-    """
-    axis = 1 if rows else 2
-    more = kernel.shape[axis - 1] - 1
-    pads = [(0, 0)] * 4
-    pads[axis] = (more, 0)
-    return lax.slice_in_dim(conv(jnp.pad(x, pads), kernel), more // 2, more // 2 + x.shape[axis], axis=axis)
+    """Convolution whose window ends at its own row (or, of a kernel of one row, column), zeros around the image."""
+    height, width = kernel.shape[:2]
+    across = ((width - 1) // 2, width // 2) if rows else (width - 1, 0)
+    return padded(x, kernel, ((height - 1, 0), across))
