@@ -71,6 +71,14 @@ def test_the_rule_is_used_on_the_cpu_only():
     assert count("cuda") == count("tpu") == 0
 
 
+def test_kernels_of_many_seeds_are_taken_in_turn_on_the_cpu_only():
+    x, kernels = draw(2, 8, 8, 3), draw(5, 3, 3, 3, 4)
+    gradient = jax.jit(jax.vmap(jax.grad(lambda k, x: (conv(x, k) ** 2).sum()), (0, None)))
+    loops = lambda platform: gradient.trace(kernels, x).lower(lowering_platforms=(platform,)).as_text().count("stablehlo.while")
+    assert loops("cpu") >= 2  # forward and backward
+    assert loops("cuda") == loops("tpu") == 0
+
+
 @pytest.mark.parametrize("case", [CASES[0], CASES[3], CASES[6]])
 def test_convolution_under_vmap_scan_and_grad_of_grad(case, products):
     *sizes, stride = case
