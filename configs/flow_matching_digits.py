@@ -1,4 +1,4 @@
-"""Digits of 8 x 8 pixels, of the class asked for, from flow matching with guidance.
+"""Digits of 8 x 8 pixels, of the class asked for, from flow matching with guidance: legible, in two minutes; no GPU needed.
 
 The velocity of straight lines from data to noise (2210.02747, 2209.03003), Heun's method.
 """

