@@ -196,7 +196,7 @@ def main() -> None:
         words = f"stacked-{args.setting}-{size.steps}-{method}".replace(" ", "").replace(",", "")
         rows += progress.entry(args.folder, words)["rows"]
         if not args.dry:
-            command = f"python -m benchmarks.stacked --setting {args.setting}"
+            command = f"python -m benchmarks.stacked --setting {args.setting}" + f" --steps {args.steps}" * bool(args.steps)
             record(f"stacked_{args.setting}", f"Stacked MNIST, {args.setting}", command, rows)
 
 
