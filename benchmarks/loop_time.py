@@ -1,6 +1,6 @@
 """Training steps of convolutional nets inside a compiled loop, with our gradients of convolutions and with XLA's own.
 
-    python -m benchmarks.loop_time            # about 6 minutes on one core, most of it compiling
+    python -m benchmarks.loop_time            # a quarter of an hour on one core, most of it compiling
 
 `train.py` takes its steps in a loop (`lax.scan`), where XLA's CPU compiler is slow at both gradients of a convolution. Each row
 is one process, the two sides in turn; a ratio above 1 says how many times faster a step is here.

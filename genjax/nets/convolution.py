@@ -86,22 +86,6 @@ def _turned(pads: Pads) -> Pads:
     return tuple((after, before) for before, after in pads)
 
 
-def _pull_x(g, x, kernel, *, pads):
-    return _back(g, kernel, pads)
-
-
-def _pull_kernel(g, x, kernel, *, pads):
-    return correlated.bind(x, g, pads=pads)
-
-
-def _pull_seen(total, x, g, *, pads):
-    return _back(g, total, pads)
-
-
-def _pull_told(total, x, g, *, pads):
-    return convolved.bind(x, total, pads=pads)
-
-
 def _batched(primitive: Primitive, args: tuple, axes: tuple, *, pads: Pads) -> tuple[jax.Array, int]:
     """`vmap`: examples of the batch join the others; where kernels are many, one after the other on the CPU."""
     a, b = (v if axis is None else jnp.moveaxis(v, axis, 0) for v, axis in zip(args, axes, strict=True))
@@ -129,8 +113,18 @@ def _declare(primitive: Primitive, plain, pull_first, pull_second) -> None:
     mlir.register_lowering(primitive, mlir.lower_fun(plain, multiple_results=False))
 
 
-_declare(convolved, _plain, _pull_x, _pull_kernel)
-_declare(correlated, _correlate, _pull_seen, _pull_told)
+_declare(  # what a change of the output says of x, and of the kernel
+    convolved,
+    _plain,
+    lambda g, x, kernel, *, pads: _back(g, kernel, pads),
+    lambda g, x, kernel, *, pads: correlated.bind(x, g, pads=pads),
+)
+_declare(  # of x, and of g: <dW, kernel> is <x * kernel, g>
+    correlated,
+    _correlate,
+    lambda kernel, x, g, *, pads: _back(g, kernel, pads),
+    lambda kernel, x, g, *, pads: convolved.bind(x, kernel, pads=pads),
+)
 mlir.register_lowering(correlated, mlir.lower_fun(_correlate_by_products, multiple_results=False), platform="cpu")
 
 

@@ -21,7 +21,8 @@ import jax
 import jax.numpy as jnp
 
 from genjax.nets.base import Net, as_net, conditions
-from genjax.nets.conv import check_image, conv
+from genjax.nets.conv import check_image
+from genjax.nets.convolution import conv
 from genjax.nets.critics import minibatch_spread
 from genjax.nets.fir import doubled, halved
 
