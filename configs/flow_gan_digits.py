@@ -36,14 +36,16 @@ def recipe(
       width: of the two hidden layers of all networks.
       steps: training steps.
       batch: examples in a step.
-      lr: learning rate of Adam on the likelihood at its peak; a cosine takes it to zero.
-      verdict: learning rate of the critic and of the flow's adversarial move; 0.0001 weighs it lightly.
+      lr: peak learning rate of Adam on the likelihood; a cosine takes it to zero.
+      verdict: that of the critic and of the flow's adversarial move, light beside it. It must fall with the likelihood's: a
+        game that has the last word undoes it.
       gamma: weight of the gradient penalty on data.
     """
     dims = math.prod(spec.shape)
     layers_of = coupling_flow(lambda out: mlp((width, width), (out,)), dims, layers)
-    tx = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(optax.cosine_decay_schedule(lr, steps)))
+    clipped, falling = optax.clip_by_global_norm(10.0), lambda peak: optax.cosine_decay_schedule(peak, steps)
+    tx = optax.chain(clipped, optax.adam(falling(lr)))
     generator = flow(chain(reshape(spec.shape, (dims,)), logit(0.05), layers_of), spec.shape, tx)
-    play = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(verdict, b1=0.0, b2=0.99))
+    play = optax.chain(clipped, optax.adam(falling(verdict), b1=0.0, b2=0.99))
     model = adversarial(generator, mlp((width, width), ()), play, play, r1=gamma)
     return Recipe(model, (steps,), batch, dequantize(spec.levels), show=lambda x: x, cell=-math.log(spec.levels))
