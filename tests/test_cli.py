@@ -149,6 +149,18 @@ def test_samples_are_told_captions_in_turn_or_one_for_all():
         labels(recipe._replace(read_caption=None), np.arange(3), caption="two")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda path: path.stem)
+def test_every_recipe_fits_its_data(path):
+    """Planning runs shapes through the step of every stage and through the sampler."""
+    try:
+        assert plan(parse([str(path)])).recipe.steps
+    except ValueError as error:
+        if "read from a data folder" not in str(error):
+            raise
+        pytest.skip("no data folder: set GENJAX_DATA")
+
+
 def test_no_family_is_named_in_the_core():
     families = {part for name in COVERS for part in name.split(".")[2:]}
     core = [ROOT / "genjax" / f"{name}.py" for name in ("run", "pieces", "job", "trained", "folder", "step")]
