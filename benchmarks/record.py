@@ -11,14 +11,20 @@ from shutil import which
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+MEASURED = ("commit", "date", "hardware")  # what rows of one file may differ in
+
+
+def earlier(name: str) -> list[dict[str, Any]]:
+    """The rows of results/NAME.json so far, each with where it was measured; none where there is no such file."""
+    path = ROOT / "results" / f"{name}.json"
+    file = json.loads(path.read_text()) if path.exists() else {"rows": []}
+    return [{"measured": {part: file[part] for part in MEASURED}} | line for line in file["rows"]]
 
 
 def kept(name: str, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of results/NAME.json with these in the place of those of the same recipes."""
-    path = ROOT / "results" / f"{name}.json"
-    earlier = json.loads(path.read_text())["rows"] if path.exists() else []
     again = {line["recipe"] for line in lines}
-    return [line for line in earlier if line["recipe"] not in again] + lines
+    return [line for line in earlier(name) if line["recipe"] not in again] + lines
 
 
 def row(
@@ -52,11 +58,16 @@ def row(
 
 
 def record(name: str, title: str, command: str, rows: list[dict[str, Any]]) -> Path:
-    """Write results/NAME.json: the rows, and the command, commit, hardware and versions they were measured with."""
+    """Write results/NAME.json: the rows, and the command, commit, hardware and versions they were measured with.
+
+    Rows of an earlier time, see `earlier`, keep their own commit, date and hardware.
+    """
     path = ROOT / "results" / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
-    about = {"title": title, "command": command, "commit": commit(), "date": time.strftime("%Y-%m-%d")}
-    path.write_text(json.dumps(about | {"hardware": hardware(), "versions": versions(), "rows": rows}, indent=1) + "\n")
+    now = {"commit": commit(), "date": time.strftime("%Y-%m-%d"), "hardware": hardware()}
+    rows = [line if line.get("measured", now) != now else {k: v for k, v in line.items() if k != "measured"} for line in rows]
+    about = {"title": title, "command": command} | now | {"versions": versions()}
+    path.write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n")
     return path
 
 

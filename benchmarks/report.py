@@ -51,9 +51,17 @@ def table(result: dict[str, Any]) -> str:
     """One file as a heading, where it was measured, and its rows."""
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     about = f"`{result['command']}` at {result['commit']}, {result['date']}, on {result['hardware']} ({versions})"
-    rows = result["rows"]
+    rows = [told_where(row, result) for row in result["rows"]]
     lines = [COLUMNS, ("---",) * len(COLUMNS), *map(cells, rows, [None, *rows])]
     return "\n".join([f"## {result['title']}", "", about, "", *(f"| {' | '.join(line)} |" for line in lines), ""])
+
+
+def told_where(row: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """The row; where it is of another time or machine than its file, its note says so."""
+    if not (own := row.get("measured")):
+        return row
+    machine = f" on {own['hardware']}" if own["hardware"] != result["hardware"] else ""
+    return row | {"note": "; ".join(filter(None, (row["note"], f"measured at {own['commit']}, {own['date']}{machine}")))}
 
 
 def cells(row: dict[str, Any], above: dict[str, Any] | None) -> tuple[str, ...]:

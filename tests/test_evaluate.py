@@ -251,13 +251,16 @@ def test_record_replaces_the_rows_of_the_same_run(folder, tmp_path, monkeypatch)
     line = [str(folder), "--metrics", "likelihood,prdc", "--features", "raw", "--samples", "70", "--draws", "1", "--record"]
     assert main(line) == 0
     path = tmp_path / "results" / "evaluations.json"
-    first = json.loads(path.read_text())["rows"]
+    file = json.loads(path.read_text())
+    first = file["rows"]
     assert [row["metric"] for row in first] == ["test NLL, nats", "precision", "recall", "density", "coverage"]
     assert first[1]["recipe"] == "vae_digits on digits" and first[1]["keywords"] == {"latent": 2, "width": 8, "batch": 8}
     assert first[1]["source"] == "held-out reals" and "floor" in first[1]["note"] and "raw" in first[1]["note"]
-    path.write_text(json.dumps({"rows": [first[0] | {"recipe": "another"}, *first]}))
+    path.write_text(json.dumps(file | {"commit": "old", "rows": [first[0] | {"recipe": "another"}, *first]}))
     assert main(line) == 0
-    assert [row["recipe"] for row in json.loads(path.read_text())["rows"]] == ["another", *["vae_digits on digits"] * 5]
+    other, *again = json.loads(path.read_text())["rows"]
+    assert other["recipe"] == "another" and other["measured"]["commit"] == "old"  # a row that stays keeps where it is from
+    assert [row["recipe"] for row in again] == ["vae_digits on digits"] * 5 and not any("measured" in row for row in again)
 
 
 @pytest.mark.parametrize(("arguments", "said"), [

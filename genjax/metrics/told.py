@@ -102,11 +102,11 @@ def record(folder: Path, found: dict[str, Any]) -> Path:
         from benchmarks import record as results
     except ImportError as error:
         raise ValueError("--record needs the folder `benchmarks` of genjax's repository; run it from there") from error
-    config, path = read_json(folder / "config.json"), results.ROOT / "results" / "evaluations.json"
+    config = read_json(folder / "config.json")
     fresh = [results.row(**cells) for cells in rows_of(folder, config, found)]
-    same = {(row["recipe"], json.dumps(row["keywords"]), json.dumps(row["seeds"])) for row in fresh}
-    older = read_json(path)["rows"] if path.exists() else []
-    kept = [row for row in older if (row["recipe"], json.dumps(row["keywords"]), json.dumps(row["seeds"])) not in same]
+    which = lambda row: (row["recipe"], json.dumps(row["keywords"]), json.dumps(row["seeds"]))
+    same = {which(row) for row in fresh}
+    kept = [row for row in results.earlier("evaluations") if which(row) not in same]
     rows = sorted(kept + fresh, key=lambda row: row["recipe"])
     return results.record(
         "evaluations", "Evaluations of single runs", f"python -m genjax.evaluate {shown(folder)} --record", rows
