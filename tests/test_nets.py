@@ -10,7 +10,20 @@ import numpy as np
 import pytest
 from jax import lax
 
-from genjax.nets import conv_critic, conv_decoder, conv_encoder, convolution, mlp, pooled, reading, timed_mlp, unet, with_waves
+from genjax.nets import (
+    conv_critic,
+    conv_decoder,
+    conv_encoder,
+    convolution,
+    mlp,
+    pooled,
+    reading,
+    res_decoder,
+    res_encoder,
+    timed_mlp,
+    unet,
+    with_waves,
+)
 from genjax.nets.conv import GroupNorm, depth_to_space, space_to_depth
 from genjax.nets.convolution import conv
 from genjax.nets.time import time_features
@@ -135,6 +148,17 @@ def test_nets_fit_any_sides(space):
     assert shape(unet((4, 8), (*space, 2)), x, t, y, x) == (2, *space, 2)
 
 
+@pytest.mark.parametrize("space", [(8, 12), (16,), (4, 8, 4)])
+def test_residual_autoencoders_fit_sides_that_halve_and_tell_how_bright_a_picture_is(space):
+    code, y = (*(side // 4 for side in space), 2), jnp.zeros((2, 3))
+    bright = jnp.stack([jnp.full((*space, 3), 0.2), jnp.full((*space, 3), 0.8)])
+    apart = lambda codes: float(jnp.linalg.norm(codes[0] - codes[1]) / jnp.linalg.norm(codes))
+    _, codes = made(res_encoder((4, 8), code, blocks=2), bright, y)
+    assert codes.shape == (2, *code) and apart(codes) > 0.3
+    assert apart(made(conv_encoder((4, 8), code), bright)[1]) < 0.1  # norms hide it
+    assert shape(res_decoder((4, 8), (*space, 3)), codes, y) == bright.shape
+
+
 def test_unet_starts_at_zero_and_hears_time_conditions_and_images():
     x, t, y, image = draw(2, 5, 3, 1), jnp.array([0.1, 0.9]), draw(2, 3), draw(2, 5, 3, 2)
     net = unet((4, 8), (5, 3, 2))
@@ -216,6 +240,8 @@ def test_time_features_tell_near_times_apart_and_stay_smooth():
         (conv_encoder((4,), (2,)), ((3, 64),), r"wants x \(B, \*space, channels\).*\(3, 64\).*mlp"),
         (conv_encoder((4,), (3, 3, 2)), ((2, 8, 8, 1),), r"sides \(4, 4\), but out is \(3, 3, 2\)"),
         (conv_decoder((4,), (8, 8, 1)), ((2, 3, 3, 2),), r"sides \(4, 4\), but z is \(2, 3, 3, 2\)"),
+        (res_encoder((4,), (3, 3, 2)), ((2, 8, 8, 1),), r"sides \(8, 8\) from codes 2 times smaller, not \(3, 3\)"),
+        (res_decoder((4,), (8, 8, 1)), ((2, 3, 2),), r"sides \(8, 8\) from codes 2 times smaller, not \(3,\)"),
         (conv_critic((4,)), ((2, 8),), r"wants x"),
         (unet((4,), (8, 8, 1)), ((2, 9, 8, 1), (2,)), r"sides \(8, 8\), but x is \(2, 9, 8, 1\)"),
         (unet((4,), (8, 8, 1)), ((2, 8, 8, 1), (2, 1)), r"times are \(B,\).*\(2, 1\)"),

@@ -10,6 +10,7 @@ from genjax.nets.made import made
 from genjax.nets.mlp import mlp, with_waves
 from genjax.nets.pixelcnn import pixelcnn
 from genjax.nets.resgan import resgan_critic, resgan_generator
+from genjax.nets.residual import res_decoder, res_encoder
 from genjax.nets.stylegan2 import stylegan2, stylegan2_critic
 from genjax.nets.stylegan3 import stylegan3
 from genjax.nets.text import lstm, pooled, reading, text_critic
@@ -42,6 +43,8 @@ __all__ = [
     "pooled",
     "projection",
     "reading",
+    "res_decoder",
+    "res_encoder",
     "resgan_critic",
     "resgan_generator",
     "spectral",
