@@ -1,6 +1,6 @@
-"""Digits of 8 x 8 pixels from a Diffusion-GAN (2206.02262): the critic sees both sides noised, as far as it overfits.
+"""Digits of 8 x 8 pixels from a Diffusion-GAN (2206.02262): legible, some grain on black; 1 min of one core.
 
-reaching(implicit(generator), critic)
+reaching(implicit(generator), critic): the critic sees both sides noised, further as it overfits (`reach/T` goes from 0.04 to 0.4)
 """
 
 import optax
@@ -25,7 +25,7 @@ def recipe(
     batch: int = 128,
     lr: Positive = 2e-4,
     gamma: float = 0.1,
-    target: float = 0.6,
+    target: float = 0.2,
 ) -> Recipe:
     """The non-saturating game between noised digits; `reach/T` in metrics.jsonl is how far noising goes.
 
@@ -37,7 +37,8 @@ def recipe(
       batch: examples in a step.
       lr: learning rate of Adam, the same on both sides.
       gamma: weight of the gradient penalty on data.
-      target: how sure of its reals the critic may be, in [-1, 1], before noising goes further.
+      target: how sure of its reals the critic may be, in [-1, 1], before noising goes further; the paper's 0.6 is more than
+        a critic with this penalty ever is, so that nothing would be noised.
     """
     tx = optax.adam(lr, b1=0.0, b2=0.99)
     generator, critic = mlp((width, width), spec.shape), timed_mlp((width, width), ())
