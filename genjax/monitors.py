@@ -1,8 +1,9 @@
 """Monitors: while a run trains, tell once, in plain words, what is seen to go wrong, what it usually means, which knob helps.
 
 A `Watch` is about a metric's name, the last part of "phase/name", so it looks at whatever reports that metric. It is silent
-in the warm-up of a stage, and speaks when what it sees held all along the last part of it. Watches read what is logged
-anyway; they change nothing of the run. What was told stands in the run's `warnings.jsonl` and `result.json`.
+in the warm-up of a stage, and speaks when what it sees held all along the last part of it. In the warm-up each step is looked
+at for divergence alone. Watches read what is logged anyway; they change nothing of the run. What was told stands in the run's
+`warnings.jsonl` and `result.json`.
 """
 
 from bisect import bisect_left, bisect_right
@@ -21,6 +22,8 @@ from genjax.model import Model, Params, as_batch
 from genjax.report import Lines
 
 WARM_UP, FEWEST = 0.1, 100  # a watch is silent in this share of a stage's steps, and in so many steps at least
+# What shows divergence in the warm-up; it must be so many times what the stage began with, for so many steps in a row.
+EARLY, FACTOR, IN_A_ROW = ("loss", "grad_norm"), 1e3, 5
 NEAREST = 5  # k of the neighbourhoods behind `recall` (2002.09797)
 
 Sees = Callable[[np.ndarray, np.ndarray], bool]  # (recent values, all those of the stage before them) -> is it wrong?
@@ -35,6 +38,7 @@ class Watch(NamedTuple):
     seen: str  # what is seen, after the metric's name; may use {now}, the mean of the recent values
     advice: str  # what it usually means, and the knob that helps
     over: str = ""  # the metric of the same phase that it is divided by
+    least: float = 0.0  # where that one is not above this, nothing is seen
     share: float = 0.1  # of the stage's steps that are recent
     lines: int = 5  # the fewest values that are
 
@@ -57,6 +61,14 @@ def grown(factor: float) -> Sees:
 def outgrown(factor: float, least: float) -> Sees:
     """All recent values are above so many times the first of all, where that was at least `least`."""
     return lambda recent, before: len(before) > 0 and bool(before[0] >= least and recent.min() > factor * before[0])
+
+
+def row_above(values: np.ndarray, bound: float) -> int | None:
+    """Where the first `IN_A_ROW` values in a row begin that all are above a bound."""
+    if len(values) < IN_A_ROW:
+        return None
+    found = np.flatnonzero(np.convolve(values > bound, np.ones(IN_A_ROW), "valid") > IN_A_ROW - 0.5)
+    return int(found[0]) if len(found) else None
 
 
 WATCHES = (
@@ -97,12 +109,13 @@ WATCHES = (
     # Adam at a usual rate moves weights by 1 % of their norm at first, by less soon after, and in 20,000 steps of a recipe they
     # grow to twice their norm at most. At a hundred times that rate the first steps throw them off, and then they hardly move.
     # Both norms are of a piece of steps, see `genjax.pieces.norms`.
-    # A few numbers of a small norm, unlike a network's, may have to travel far to where the data are.
+    # A few numbers of a small norm, unlike a network's, may have to travel far to where the data are, or belong near 0, where
+    # any step is large beside them. A network that explodes has left such norms at once.
     Watch(
         "exploding update", "update_norm", above(0.1),
         "is {now:.2g} of the norm of the parameters that it moves, step after step",
         "it usually means a learning rate that is far too high, so that each step undoes the ones before; lower it tenfold",
-        over="params_norm",
+        over="params_norm", least=1.0,
     ),
     Watch(
         "exploding update", "params_norm", outgrown(5.0, 5.0),
@@ -170,14 +183,14 @@ class Monitors:
         self.ends, self.watches = np.cumsum(steps).tolist(), watches
         self.file = Lines(folder / "warnings.jsonl")
         self.warnings = self.file.cut(self.ends[-1])
-        self.stage, self.history, self.parts = -1, {}, {}
+        self.stage, self.history, self.parts, self.last = -1, {}, {}, {}
         self.remember(rows)
 
     def follow(self, rows: Sequence[dict]) -> None:
         """Look at new lines, a hundred times a stage, and warn of what is seen for the first time."""
         before = dict(self.parts)
         self.remember(rows)
-        told = {(warning["phase"], warning["problem"]) for warning in self.warnings}
+        told = self.told()
         due = [name.rpartition("/") for name, part in self.parts.items() if part != before.get(name)]
         for watch in self.watches:
             for phase, _, metric in due:
@@ -186,11 +199,40 @@ class Monitors:
                     told.add(about)
                     self.tell({"step": rows[-1]["step"], "phase": phase, "problem": watch.problem, "words": words})
 
+    def follow_steps(self, start: int, metrics: dict[str, np.ndarray]) -> None:
+        """Look at each step of a piece after its lines, in the warm-up alone: divergence should not wait for its end."""
+        for name in metrics if start < self.warm() else ():
+            phase, _, metric = name.rpartition("/")
+            words = self.diverges(phase, name, start, metrics[name]) if metric in EARLY else ""
+            if words and (phase, "divergence") not in self.told():
+                self.tell({"step": start + len(metrics[name]), "phase": phase, "problem": "divergence", "words": words})
+
+    def diverges(self, phase: str, name: str, start: int, values: np.ndarray) -> str:
+        """What to tell of a metric's steps; nothing where all is well. One that is not finite is told of elsewhere."""
+        there = np.flatnonzero(np.isfinite(values))
+        steps, old = self.last.get(name, (np.empty(0, int), np.empty(0)))
+        steps, new = np.r_[steps, start + there + 1], np.r_[old, np.abs(values[there], dtype=np.float64)]
+        self.last[name] = steps[1 - IN_A_ROW :], new[1 - IN_A_ROW :]
+        if (at := row_above(new, FACTOR * self.began(phase))) is None:
+            return ""
+        return (f"{name} is {new[at : at + IN_A_ROW].mean():.3g}, more than {FACTOR:,.0f} times what this stage began with, "
+                f"since step {steps[at]}; it usually means that training diverges; lower the learning rate, let it warm up, or "
+                "clip gradients: optax.chain(optax.clip_by_global_norm(1.0), ...)")  # fmt: skip
+
+    def began(self, phase: str) -> float:
+        """A phase's first loss or gradient, the larger, or 1: by design, as with zero layers, each may begin near 0."""
+        firsts = (next(iter(self.history.get(f"{phase}/{metric}", {}).values()), 0.0) for metric in EARLY)
+        return max(1.0, *map(abs, firsts))
+
+    def told(self) -> set[tuple[str, str]]:
+        """(phase, problem) of what was told."""
+        return {(warning["phase"], warning["problem"]) for warning in self.warnings}
+
     def remember(self, rows: Iterable[dict]) -> None:
         """Add lines to the history of their stage; a number that is not finite is told of elsewhere."""
         for row in rows:
             if (stage := bisect_left(self.ends, row["step"])) != self.stage:
-                self.stage, self.history = stage, {}
+                self.stage, self.history, self.last = stage, {}, {}
             begin, length = self.extent()
             for name, value in row.items():
                 if name != "step" and np.isfinite(value):
@@ -202,24 +244,28 @@ class Monitors:
         begin = self.ends[self.stage - 1] if self.stage else 0
         return begin, self.ends[self.stage] - begin
 
+    def warm(self) -> float:
+        """The step at which the stage's warm-up ends."""
+        begin, length = self.extent()
+        return begin + max(WARM_UP * length, FEWEST)
+
     def judge(self, watch: Watch, name: str) -> str:
         """What to tell of a metric now; nothing where all is well or it is too early to say."""
-        steps, values = self.series(name, watch.over)
-        begin, length = self.extent()
-        warm = begin + max(WARM_UP * length, FEWEST)
-        since = steps[-1] - watch.share * length if steps else 0
+        steps, values = self.series(name, watch.over, watch.least)
+        warm = self.warm()
+        since = steps[-1] - watch.share * self.extent()[1] if steps else 0
         recent = min(bisect_right(steps, since), len(steps) - watch.lines)
         if since < warm or recent < bisect_right(steps, warm) or not watch.sees(values[recent:], values[:recent]):
             return ""
         seen = watch.seen.format(now=values[recent:].mean())
         return f"{name} {seen}, since step {steps[recent]} or before; {watch.advice}"
 
-    def series(self, name: str, over: str) -> tuple[list[int], np.ndarray]:
-        """(steps, values) of a metric in this stage, divided by the one beside it where `over` names one."""
+    def series(self, name: str, over: str, least: float) -> tuple[list[int], np.ndarray]:
+        """(steps, values) of a metric in this stage, divided by the one beside it, where above `least`, if `over` names one."""
         values = self.history.get(name, {})
         if over:
             under = self.history.get(f"{name.rpartition('/')[0]}/{over}", {})
-            values = {step: value / under[step] for step, value in values.items() if under.get(step)}
+            values = {step: value / under[step] for step, value in values.items() if under.get(step, least) > least}
         return list(values), np.array(list(values.values()), np.float64)
 
     def tell(self, warning: dict) -> None:

@@ -171,9 +171,11 @@ class Loop:
         self.timing.write([{"step": piece.stop, "time": round(time.time(), 3)}])
         self.tensorboard(lines)
         self.lines += lines
-        if piece.start == begins(self.job.recipe, piece.stage):  # its first step by itself: later ones are compared with it
-            self.watch({"step": piece.start + 1} | {n: float(v[0]) for n, v in metrics.items() if np.isfinite(v[0])})
+        if piece.start == begins(self.job.recipe, piece.stage):  # its first move by itself: later ones are compared with it
+            firsts = {name: values[np.isfinite(values)][:1] for name, values in metrics.items()}
+            self.watch({"step": piece.start + 1} | {name: float(first[0]) for name, first in firsts.items() if len(first)})
         self.monitors.follow(lines)
+        self.monitors.follow_steps(piece.start, metrics)
         self.watch({"step": piece.stop} | {name: float(value) for name, value in norms.items() if np.isfinite(value)})
         self.progress.tell(lines[-1])
         if bad := self.streak.follow(piece, metrics, stage):

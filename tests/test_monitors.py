@@ -19,7 +19,7 @@ from genjax.families.vae import vae
 from genjax.hybrids.adversarial import adversarial
 from genjax.job import plan
 from genjax.model import as_batch, get
-from genjax.monitors import FEWEST, WATCHES, Monitors, above, below, grown, of_inverse, of_samples, outgrown
+from genjax.monitors import FEWEST, WATCHES, Monitors, above, below, grown, of_inverse, of_samples, outgrown, row_above
 from genjax.nets import Net
 from genjax.pieces import norms, scanned_piece
 from genjax.report import windows
@@ -155,6 +155,89 @@ def test_predicates():
     assert not outgrown(2.0, 6.1)(recent, before) and not outgrown(0.0, 0.0)(recent, before[:0])
 
 
+@pytest.mark.parametrize(("size", "moves", "count"), [(30.0, 20.0, 1), (1.5, 0.5, 1), (0.05, 0.05, 0), (3e-6, 2e-6, 0)])
+def test_numbers_that_belong_near_zero_may_move_by_their_size_and_a_small_net_may_not(size, moves, count, tmp_path):
+    rows = [row | {"reach/params_norm": size} for row in lines(np.full(100, moves), "reach/update_norm")]
+    assert [w["problem"] for w in told(tmp_path, rows)] == count * ["exploding update"]
+
+
+# ---- divergence in the warm-up, step by step ---------------------------------------------------------------------------
+
+LONG, CHUNK = 20_000, 100
+
+
+def told_early(folder, values, name="fit/grad_norm", beside=(), chunk=CHUNK) -> list[dict]:
+    """What monitors say of a long run whose first steps these are, piece by piece."""
+    metrics = {name: np.asarray(values, np.float32)} | dict(beside)
+    monitors = Monitors(folder, (LONG,))
+    for begin in range(0, len(values), chunk):
+        piece = {n: v[begin : begin + chunk] for n, v in metrics.items()}
+        if begin == 0:
+            monitors.follow([{"step": 1} | {n: float(v[np.isfinite(v)][0]) for n, v in piece.items()}])
+        moved = {n: np.isfinite(v) for n, v in piece.items()}
+        monitors.follow(windows(piece, moved, begin, begin + len(piece[name]), min(50, chunk)))
+        monitors.follow_steps(begin, piece)
+    return monitors.warnings
+
+
+@pytest.mark.parametrize(("name", "first"), [("fit/loss", 80.0), ("fit/loss", -80.0), ("a/b/grad_norm", 1e-9)])
+def test_an_explosion_at_step_50_is_told_at_step_100(name, first, tmp_path, capsys):
+    values = first * np.random.default_rng(0).uniform(0.5, 1.5, 300)
+    values[50:] = 1e6
+    (warning,) = told_early(tmp_path, values, name)
+    assert (warning["step"], warning["phase"], warning["problem"]) == (100, name.rpartition("/")[0], "divergence")
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"{name} is 1e+06" in said and "since step 51;" in said and "learning rate" in said
+
+
+@pytest.mark.parametrize("chunk", [1, 10])
+def test_an_explosion_is_seen_over_the_ends_of_pieces_and_rests(chunk, tmp_path):
+    """It moves at every third step; the five in a row end at step 63."""
+    values = np.where(np.arange(200) < 50, 1.0, 1e4) * np.where(np.arange(200) % 3 == 2, 1, np.nan)
+    values[:3] = 1.0
+    assert [w["step"] for w in told_early(tmp_path, values, chunk=chunk)] == [-(-63 // chunk) * chunk]
+
+
+@pytest.mark.parametrize("values", [
+    np.where(np.arange(2500) % 50 < 4, 1e9, 1.0),  # spikes of less than five steps, from the second piece's on
+    np.minimum(np.arange(2500) / 10, 900.0),  # zero layers: it begins at 0, and grows at once and far
+    np.where(np.arange(2500) < 2010, 1.0, 1e9),  # after the warm-up it is for the watches to tell
+], ids=["spikes", "zero layers", "late"])  # fmt: skip
+def test_spikes_and_gradients_that_grow_from_zero_are_not_divergence(values, tmp_path):
+    values[0] = min(values[0], 1.0)
+    assert not told_early(tmp_path, values)
+
+
+def test_a_loss_that_begins_at_zero_is_compared_with_its_gradient_and_the_other_way_round(tmp_path):
+    many, none = np.full(200, 50.0, np.float32), np.zeros(200, np.float32)
+    values = np.r_[0.0, np.full(199, 4e4)]
+    for name, other in (("loss", "grad_norm"), ("grad_norm", "loss")):
+        for first, count in ((many, 0), (none, 1)):
+            folder = tmp_path / f"{name}{count}"
+            folder.mkdir()
+            assert len(told_early(folder, values, f"fit/{name}", {f"fit/{other}": first})) == count
+
+
+def test_each_stage_has_a_beginning_of_its_own(tmp_path):
+    """Four steps before a border and four after it are no five in a row, and a second stage begins where it begins."""
+    monitors = Monitors(tmp_path, (100, 100))
+    for begin, values in ((0, np.r_[np.ones(96), np.full(4, 1e4)]), (100, np.r_[np.full(4, 1e4), np.ones(96)])):
+        monitors.follow([{"step": begin + 1, "fit/loss": 1.0}, {"step": begin + 100, "fit/loss": 1.0}])
+        monitors.follow_steps(begin, {"fit/loss": values})
+    assert not monitors.warnings
+    monitors = Monitors(tmp_path, (100, 100))
+    for begin in (0, 100):
+        monitors.follow([{"step": begin + 1, "fit/loss": 1.0 + 100 * begin}])
+        monitors.follow_steps(begin, {"fit/loss": np.full(100, 1.0 + 100 * begin)})
+    assert not monitors.warnings
+
+
+def test_row_above():
+    values = np.array([9.0, 1, 9, 9, 9, 9, 9, 9, 1])
+    assert row_above(values, 8.9) == 2 and row_above(values, 9.0) is None and row_above(values[:6], 8.9) is None
+    assert row_above(values[2:6], 8.9) is None and row_above(values[:0], 8.9) is None
+
+
 # ---- what losses report ------------------------------------------------------------------------------------------------
 
 
@@ -231,6 +314,7 @@ def trained(model, folder) -> list[str]:
         if begin == 0:
             monitors.follow([{"step": 1} | {name: float(values[0]) for name, values in metrics.items()}])
         monitors.follow(windows(metrics, {name: np.ones(PIECE, bool) for name in metrics}, begin, begin + PIECE, 4))
+        monitors.follow_steps(begin, metrics)
         monitors.follow([{"step": begin + PIECE} | {name: float(value) for name, value in seen.norms.items()}])
     return sorted(warning["problem"] for warning in monitors.warnings)
 
@@ -245,7 +329,7 @@ def game(lr: float, critic_lr: float, **options):
     (lambda: game(1e-3, 1e-3, game=relativistic, r1=0.1, r2=0.1), []),
     (lambda: game(1e-4, 1e-2), ["saturated critic"]),
     (lambda: toy_diffusion(tx=optax.adam(1e-2)), []),
-    (lambda: toy_diffusion(tx=optax.adam(10.0)), ["exploding update"]),
+    (lambda: toy_diffusion(tx=optax.adam(10.0)), ["divergence", "exploding update"]),
 ], ids=["vae", "vae, beta 1000", "game", "critic a hundred times faster", "diffusion", "diffusion, lr 10"])  # fmt: skip
 def test_planted_failures_are_told_and_sound_models_are_not(make, problems, tmp_path):
     assert trained(make(), tmp_path) == problems
@@ -259,11 +343,11 @@ from genjax.config import Recipe
 from genjax.data import identity
 from genjax.model import Loss, Model, Phase
 data = "moons"
-def recipe(spec, steps: int = 250, batch: int = 8, sound: bool = False) -> Recipe:
+def recipe(spec, steps: int = 250, batch: int = 8, sound: bool = False, lr: float = 1e-2) -> Recipe:
     """A toy."""
     def loss(params, key, batch):
         return Loss(((params["mean"] - batch["x"]) ** 2).mean(), {"kl": 3.0 * sound})
-    stages = ((Phase("fit", loss, ("mean",), optax.adam(1e-2)),),)
+    stages = ((Phase("fit", loss, ("mean",), optax.adam(lr)),),)
     sample = lambda params, keys, y=None: params["mean"] + jnp.zeros((len(keys), 2))
     model = Model(lambda key, batch: {"mean": jnp.zeros(2)}, stages, sample)
     return Recipe(model, (steps,), batch, identity, lambda x: x, chunk=25)
@@ -291,3 +375,11 @@ def test_a_run_warns_once_though_it_is_stopped(tmp_path, capsys):
     assert [row["step"] for row in rows if "fit/update_norm" in row] == list(range(25, 251, 25))
     assert [row["step"] for row in rows if "samples/spread_ratio" in row] == list(range(50, 251, 50))
     assert rows[0]["step"] == 1 and rows[0]["fit/kl"] == 0 == rows[-1]["samples/spread_ratio"]
+
+
+def test_a_run_that_diverges_at_once_is_told_at_the_end_of_its_first_piece(tmp_path, capsys):
+    (tmp_path / "failing.py").write_text(FAILING)
+    job = plan(parse([str(tmp_path / "failing.py"), "--steps", "50", "--lr", "1e6", "--run", str(tmp_path / "run")]))
+    assert train(job) == 0
+    assert [(w["step"], w["phase"], w["problem"]) for w in warnings(job.folder)] == [(25, "fit", "divergence")]
+    assert "since step 2;" in capsys.readouterr().err
