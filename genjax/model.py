@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from genjax.densities import LatentCode
+from genjax.families import CAPABLE
 from genjax.schedules import Process
 
 Params = dict[str, Any]
@@ -183,11 +184,11 @@ def memory_under(models: dict[str, Model], see: Callable | None = None) -> Calla
 
 
 def need(model: Model, field: str, who: str) -> Callable:
-    """The capability `field` of a model, or a ValueError that says which is missing and which there are."""
+    """The capability `field` of a model, or a ValueError that says which is missing, which there are and who has it."""
     if (capability := getattr(model, field)) is None:
-        able = ("encode", "decode", "log_prob", "by_place", "bound", "energy", "complete")
-        have = [name for name in able if getattr(model, name) is not None]
-        raise ValueError(f"{who} needs a model with `{field}`; this one has {', '.join(have) or 'only `sample`'}")
+        have = ", ".join(name for name in CAPABLE if getattr(model, name) is not None) or "only `sample`"
+        others = ", ".join(CAPABLE[field])
+        raise ValueError(f"{who} needs a model with `{field}`; this one has {have}; models that have it: {others}")
     return capability
 
 

@@ -17,6 +17,7 @@ import genjax
 import genjax.families
 import genjax.hybrids
 from genjax import parallel
+from genjax.families import CAPABLE
 from genjax.model import Loss, Model, Phase, as_batch, branches, check, frozen, get, put, under
 from tests.table import (
     BATCH,
@@ -307,12 +308,23 @@ def test_a_missing_capability_is_named():
     from genjax.hybrids.adversarial import adversarial, reconstructions
     from genjax.hybrids.latent import latent
 
-    with pytest.raises(ValueError, match="latent needs a model with `encode`; this one has only `sample`"):
+    said = "latent needs a model with `encode`; this one has denoise; models that have it: vae, vq, autoencoder, flow"
+    with pytest.raises(ValueError, match=f"^{said}$"):
         latent(model("diffusion"), model("diffusion"))
+    with pytest.raises(ValueError, match="this one has only `sample`; models that have it: vae"):
+        latent(model("implicit, adversarial"), model("diffusion"))
     with pytest.raises(ValueError, match="needs a model with `encode`"):
         reconstructions(model("diffusion"))
     with pytest.raises(ValueError, match="`generates`"):
         adversarial(model("memory"), None, optax.sgd(1.0), optax.sgd(1.0))
+
+
+def test_capabilities_are_told_of_the_families_that_have_them():
+    rows = {name.split(".")[-1]: model(row) for name, row in COVERS.items() if ".families." in name}
+    others = {"generates", "memory", "process"}  # no combinator asks for these by name
+    assert set(CAPABLE) == {*Model._field_defaults} - others
+    for field, told in CAPABLE.items():
+        assert sorted(told) == sorted(name for name, made in rows.items() if getattr(made, field) is not None), field
 
 
 def test_two_critics_of_one_name_are_refused():
