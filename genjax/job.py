@@ -14,7 +14,7 @@ import numpy as np
 
 from genjax.config import Command, Options, Recipe, in_words, load_recipe
 from genjax.data import Dataset, Split, feed, load
-from genjax.model import Batch
+from genjax.model import Batch, trained_by
 from genjax.report import nbytes, size_of
 from genjax.step import State, init, make_step, next_stage
 
@@ -103,6 +103,9 @@ def check(recipe: Recipe, data: Dataset, example: Example) -> None:
     devices = len(jax.devices())
     if len(recipe.steps) != len(recipe.model.stages):
         raise ValueError(f"the recipe gives steps for {len(recipe.steps)} stages, its model has {len(recipe.model.stages)}")
+    if idle := [number for number, stage in enumerate(recipe.model.stages) if not trained_by(stage)]:
+        raise ValueError(f"stage {idle[0]} of the recipe's model trains nothing: give the model to a combinator that trains "
+                         "it, as by a critic, or leave the stage out")  # fmt: skip
     if recipe.batch % devices:
         near = max(1, round(recipe.batch / devices)) * devices
         raise ValueError(f"a batch of {recipe.batch} does not divide over {devices} devices; make it {near}")

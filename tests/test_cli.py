@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 import genjax.pieces
@@ -19,7 +20,8 @@ from genjax import report
 from genjax.checkpoint import Checkpoints, steps
 from genjax.config import ROOT, parse
 from genjax.folder import opened
-from genjax.job import labels, plan
+from genjax.job import check, labels, plan
+from genjax.model import Loss, Phase
 from genjax.pieces import Programs, pieces, stage_at
 from genjax.run import Ended, Loop, describe, train
 from genjax.trained import draw, reopen, seed_list
@@ -125,6 +127,17 @@ def test_recipes_that_cannot_train_are_refused_before_the_first_step(toy):
         plan(parse(["--width", "1000000"]))
 
 
+RESTING = Phase("rest", lambda *_: Loss(0.0), (), optax.sgd(0.0))
+
+
+@pytest.mark.parametrize("idle", [(), (RESTING,)], ids=["no phase", "no branch"])
+def test_a_stage_that_trains_nothing_is_refused(toy, idle):
+    job = toy()
+    model = job.recipe.model._replace(stages=(job.recipe.model.stages[0], idle))
+    with pytest.raises(ValueError, match="stage 1 of the recipe's model trains nothing: give the model to a combinator"):
+        check(job.recipe._replace(model=model), job.data, job.example)
+
+
 @pytest.mark.parametrize("text", ["", "a", "3-1", "1-2-3", "-1", "4294967296", "1,,2", "0-9999999"])
 def test_malformed_seeds_are_refused(text):
     with pytest.raises(ValueError, match="--seeds"):
@@ -147,6 +160,14 @@ def test_samples_are_told_captions_in_turn_or_one_for_all():
         labels(recipe, np.arange(3), label=2)
     with pytest.raises(ValueError, match="takes no caption; leave --caption out"):
         labels(recipe._replace(read_caption=None), np.arange(3), caption="two")
+
+
+def test_samples_are_told_labels_in_turn_or_one_for_all(toy):
+    recipe = toy().recipe._replace(classes=3)
+    assert labels(recipe, np.arange(5)).tolist() == [0, 1, 2, 0, 1] and labels(recipe, np.arange(2), label=2).tolist() == [2, 2]
+    for wrong in (3, 99, -1):
+        with pytest.raises(ValueError, match=rf"^--label {wrong}: labels are 0 \.\. 2$"):
+            labels(recipe, np.arange(2), label=wrong)
 
 
 @pytest.mark.slow
