@@ -230,6 +230,18 @@ def trailing_grid(chain: int = 1000) -> Grid:
     return grid
 
 
+def check_noise(process: Process, grid: Grid = uniform_grid(), steps: int = 1) -> None:
+    """Refuse a process that does not end in noise, and a grid of it that begins before it does."""
+    with jax.ensure_compile_time_eval():  # a model may be made inside compiled code
+        first, end = (float(1.0 / ratio(process, t)) for t in (grid(process, steps)[0], process.span[1]))
+    if max(first, end) > 0.1:
+        raise ValueError(
+            f"sampling never reaches noise: alpha / sigma is {first:.2g} at the grid's first time, {end:.2g} at the process's "
+            "end, so that samples would start from what training has not seen; take larger noise rates, a larger last sigma or "
+            "a grid that begins later, until both are below 0.1"
+        )
+
+
 def _some(steps: int) -> int:
     if steps < 1:
         raise ValueError(f"a sampler takes at least one step, but steps={steps}; give steps=1 or more")

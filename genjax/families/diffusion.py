@@ -23,7 +23,7 @@ from genjax.nets import Net
 from genjax.predictions import Prediction, Weight, clean, drift, edm, noise, own_units, velocity
 from genjax.reverse import Decoder, chain_term, chain_time, flow_log_prob, normal_log_prob, prior_term
 from genjax.samplers import Sampler, ddim
-from genjax.schedules import Grid, Process, Times, cosine, levels, ratio, uniform_grid, uniform_times
+from genjax.schedules import Grid, Process, Times, check_noise, cosine, levels, uniform_grid, uniform_times
 
 __all__ = ["Prediction", "clean", "diffusion", "drift", "edm", "noise", "velocity"]
 
@@ -72,11 +72,12 @@ def diffusion(
       terms, each of them once at samples = chain; with flow_steps > 0 with `log_prob`.
 
     Raises:
-      ValueError: options that do not fit together, no steps, a process that does not end in noise.
+      ValueError: options that do not fit together, no steps, a process or a grid that does not reach noise.
     """
     shape, learned = tuple(shape), variance is None
     check_guidance(classes, drop, guidance)
-    _check(process, steps, chain)
+    _check(steps, chain)
+    check_noise(process, grid, steps)
 
     def condition(y: jax.Array | None) -> jax.Array | None:
         return told(y, classes, least=-1 if drop else 0)
@@ -157,15 +158,8 @@ def diffusion(
     )
 
 
-def _check(process: Process, steps: int, chain: int) -> None:
+def _check(steps: int, chain: int) -> None:
     if steps < 1:
         raise ValueError(f"a sampler takes at least one step, but steps={steps}; give steps=1 or more")
     if chain < 2:
         raise ValueError(f"a chain has at least two steps, but chain={chain}")
-    with jax.ensure_compile_time_eval():  # a model may be made inside compiled code
-        left = 1.0 / float(ratio(process, process.span[1]))
-    if left > 0.1:
-        raise ValueError(
-            f"this process never reaches noise: at its end alpha / sigma is {left:.2g}, so that samples would start from what "
-            "training has not seen; take larger noise rates or a larger last sigma, until it is below 0.1"
-        )

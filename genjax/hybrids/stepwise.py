@@ -15,7 +15,7 @@ from genjax.hybrids.adversarial import Sees
 from genjax.hybrids.penalties import Seen, Told
 from genjax.model import Batch, Model, Params, example_keys, normal, stream
 from genjax.nets import Net
-from genjax.schedules import At, Process, at, back, noised
+from genjax.schedules import At, Process, at, back, check_noise, noised
 
 
 def stepwise(generator: Net, shape: Sequence[int], latent: Sequence[int], process: Process, steps: int = 4) -> Model:
@@ -25,7 +25,7 @@ def stepwise(generator: Net, shape: Sequence[int], latent: Sequence[int], proces
       generator: (x_t, t, z) -> x_0 of x's shape.
       shape: of one example, scaled to about unit variance.
       latent: shape of one z.
-      process: that is cut into `steps` even steps.
+      process: that is cut into `steps` even steps; it ends in noise.
     """
     times = _times(process, steps)
 
@@ -65,6 +65,7 @@ def steps_of(generator: Net, latent: Sequence[int], process: Process, steps: int
 def _times(process: Process, steps: int) -> jax.Array:
     if steps < 1:
         raise ValueError(f"a denoising GAN takes at least one step, not steps={steps}")
+    check_noise(process)
     return jnp.linspace(process.span[1], 0.0, steps + 1)
 
 
