@@ -384,6 +384,9 @@ def test_growth_is_continuous_over_stages():
     np.testing.assert_allclose(image[6:], fade[6:], atol=1e-6)  # 4 steps to fade in, then at rest
     with pytest.raises(ValueError, match="3 levels of the generator, 2 of the critic"):
         progressive([faded(0)] * 3, [mlp((), ())] * 2, LATENT, tx, tx, fade_steps=4)
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match=f"at least one step, but fade_steps={wrong}; give fade_steps=1"):
+            progressive([faded(0)] * 2, [mlp((), ())] * 2, LATENT, tx, tx, fade_steps=wrong)
 
 
 def test_each_right_at_known_logits():
@@ -393,3 +396,7 @@ def test_each_right_at_known_logits():
 def test_options_out_of_range_are_refused():
     with pytest.raises(ValueError, match="lazy=0"):
         smooth(r1=1.0, lazy=0)
+    with pytest.raises(ValueError, match="0 for none, not unroll=-1"):
+        toy(unroll=-1)
+    with pytest.raises(ValueError, match="adversarial needs `trains`"):
+        toy(trains=())

@@ -31,12 +31,14 @@ from genjax.hybrids.stepwise import steps_of, stepwise
 from genjax.hybrids.tilted import log_partition, tilted
 from genjax.model import Loss, Phase, as_batch, frozen, put
 from genjax.nets import Net, gpt
-from genjax.schedules import cosine
+from genjax.schedules import Process, cosine
 from tests.table import (
     LATENT,
     SHAPE,
+    TABLE,
     adam,
     batch,
+    brightness,
     compiled,
     reader,
     small,
@@ -125,6 +127,8 @@ def test_refined_names_what_is_missing():
         refined(toy_gan(), toy_vae())
     with pytest.raises(ValueError, match=r"start=0\.0"):
         refined(toy_gan(), toy_diffusion(), 0.0)
+    with pytest.raises(ValueError, match="at least one step, but steps=0; give steps=1"):
+        refined(toy_gan(), toy_diffusion(), steps=0)
 
 
 # ---- energies on a base ----------------------------------------------------------------------------------------------------
@@ -220,6 +224,20 @@ def test_filtered_learns_from_the_best_of_the_reference():
     np.testing.assert_allclose(out.metrics["reward_kept"], kept, atol=0.05)
     np.testing.assert_allclose(out.value, 0.5 * kept, atol=0.05)
     assert abs(out.metrics["reward"]) < 0.07
+
+
+@pytest.mark.parametrize("name", ["vae", "diffusion", "flow", "rbm"])
+def test_a_rewarded_model_can_do_what_it_could(name):
+    model, able = TABLE[name](), lambda model: [field for field, value in model._asdict().items() if value is not None]
+    assert able(rewarded(model._replace(generates=("any",)), brightness, adam())) == able(model)
+
+
+def test_a_rewarded_model_refines_as_the_model_inside_it():
+    tuned, plain = rewarded(toy_diffusion(), brightness, adam()), toy_diffusion()
+    params = jax.jit(refined(toy_gan(), tuned).init)(KEYS[0], batch())
+    inside = params | {"diffusion": params["diffusion"]["model"]}
+    x, wanted = (refined(toy_gan(), one).sample(p, KEYS[:4]) for one, p in ((tuned, params), (plain, inside)))
+    np.testing.assert_array_equal(x, wanted)
 
 
 def test_rewards_that_do_not_fit_are_refused():
@@ -355,6 +373,14 @@ def test_reach_follows_how_sure_the_critic_is_and_comes_back_to_a_share(logit, f
     assert metrics["reach/sure"] == logit
 
 
+def test_a_second_reach_and_one_that_never_moves_are_refused():
+    once = reaching(toy_implicit(), small(()), adam(), adam(), NOISING)
+    with pytest.raises(ValueError, match="branch 'reach' already; one critic can be `reaching`"):
+        genjax.init(reaching(once, small(()), adam(), adam(), NOISING, name="other"), KEYS[0], batch())
+    with pytest.raises(ValueError, match=r"every >= 1, not 0\.05, 0\.001 and 0"):
+        reaching(toy_implicit(), small(()), adam(), adam(), NOISING, every=0)
+
+
 def test_of_a_share_of_examples_the_critic_sees_augmented_ones():
     data = as_batch(jnp.zeros((4096, 1)))
     same = lambda params, key, batch: ((batch["x"],), (batch["x"],))
@@ -385,6 +411,13 @@ def test_a_stepwise_model_whose_generator_knows_the_posterior_draws_the_data(ste
     x = jax.jit(model.sample)({"generator": {}}, KEYS)
     assert abs(x.mean() - M) < 4 * S / np.sqrt(len(KEYS))
     np.testing.assert_allclose(x.std(), S, rtol=4 / np.sqrt(2 * len(KEYS)))
+
+
+def test_a_process_that_does_not_end_in_noise_is_not_cut_into_steps():
+    short = Process(lambda t: 1 - 0.5 * t, lambda t: t)
+    for make in (lambda: stepwise(posterior(short), (1,), (1,), short), lambda: steps_of(posterior(short), (1,), short)):
+        with pytest.raises(ValueError, match=r"never reaches noise: alpha / sigma is 0\.5"):
+            make()
 
 
 def test_the_two_sides_of_such_a_critic_then_have_one_law():

@@ -108,6 +108,8 @@ def adversarial(
     sees, trains = sees or samples(model), model.generates if trains is None else trains
     if not trains:
         raise ValueError("adversarial needs `trains`, or a model with `generates`: the branches that the verdict changes")
+    if unroll < 0:
+        raise ValueError(f"adversarial unrolls moves of the critic, 0 for none, not unroll={unroll}")
     penalty = smooth(r1, r2, gp, lazy)
 
     def init(key: jax.Array, batch: Batch) -> Params:

@@ -41,6 +41,8 @@ def progressive(
     """
     if len(generators) != len(critics):
         raise ValueError(f"{len(generators)} levels of the generator, {len(critics)} of the critic: give both the same widths")
+    if fade_steps < 1:
+        raise ValueError(f"a level fades in over at least one step, but fade_steps={fade_steps}; give fade_steps=1 or more")
 
     def alpha(params: Params, level: int, size: int) -> jax.Array:
         return jnp.broadcast_to(jnp.clip(jax.lax.stop_gradient(params["fade"]) - (level - 1), 0.0, 1.0), (size,))

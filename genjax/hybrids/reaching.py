@@ -50,11 +50,14 @@ def reaching(
       sees: what is corrupted; samples by default.
       name: of the critic's branch.
     """
-    if not 0 < first <= 1 or speed <= 0:
-        raise ValueError(f"reaching needs 0 < first <= 1 and speed > 0, not {first} and {speed}")
+    if not 0 < first <= 1 or speed <= 0 or every < 1:
+        raise ValueError(f"reaching needs 0 < first <= 1, speed > 0 and every >= 1, not {first}, {speed} and {every}")
 
     def init(key: jax.Array, batch: Batch) -> Params:
-        return model.init(key, batch) | {"reach": jnp.asarray(first)}
+        params = model.init(key, batch)
+        if "reach" in params:
+            raise ValueError("the model has a branch 'reach' already; one critic can be `reaching`: add others by adversarial")
+        return params | {"reach": jnp.asarray(first)}
 
     corrupt = further(sees or samples(model), lambda params: jax.lax.stop_gradient(params["reach"]))
     game = adversarial(model._replace(init=init), critic, tx, critic_tx, sees=corrupt, name=name, **options)

@@ -6,6 +6,9 @@
 A GAN's draft begins the reverse process at a middle time; VAE's or one made by hand is drawn anew (SDEdit, 2108.01073). With
 `told` the diffusion also sees the draft as its condition, in training the base's reconstruction of x (DiffuseVAE, 2201.00308,
 its second formulation).
+
+Over a base with codes it is a model with codes: what is moved, mixed or added in the base's latent space (`genjax.tasks`) the
+diffusion draws, from the same noise for every code, so that a picture depends on its code alone.
 """
 
 from collections.abc import Callable
@@ -35,12 +38,17 @@ def refined(
       diffusion: any model with `denoise`; with `told` one made with classes=GIVEN, whose network sees images as conditions.
       start: time at which the reverse process begins, in (0, 1]: near 0 the draft is kept, at 1 only what is told of it.
       steps, sampler, grid: of the reverse process; the grid is run over the times below `start`.
+
+    Returns:
+      A Model; where the base encodes and decodes, with its `encode` and with drawn pictures as its `decode`.
     """
     need(diffusion, "denoise", "refined, as diffusion,")
     if told:
         need(base, "encode", "refined(told=True), as base,"), need(base, "decode", "refined(told=True), as base,")
     if not 0 < start <= 1:
         raise ValueError(f"refined starts at a time in (0, 1], not start={start}")
+    if steps < 1:
+        raise ValueError(f"refined takes at least one step, but steps={steps}; give steps=1 or more")
 
     def reconstruction(params: Params, key: jax.Array, batch: Batch) -> jax.Array:
         codes = base.encode(params["base"], stream(key, "codes"), batch)
@@ -57,17 +65,24 @@ def refined(
         lifted = under("diffusion", phase)
         return lifted._replace(loss=lambda params, key, batch: lifted.loss(params, key, on(params, key, batch)))
 
-    def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
-        draft = base.sample(params["base"], keys, y)
-        keys = jax.vmap(lambda key: stream(key, "refine"))(keys)
+    def redrawn(params: Params, draft: jax.Array, keys: jax.Array, y: jax.Array | None) -> jax.Array:
         denoise = lambda x_t, t: diffusion.denoise(params["diffusion"], x_t, t, draft if told else y)
         return polished(denoise, diffusion.process, draft, keys, start, steps, sampler, grid)
+
+    def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        return redrawn(params, base.sample(params["base"], keys, y), jax.vmap(lambda key: stream(key, "refine"))(keys), y)
+
+    def decode(params: Params, codes: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        draft = base.decode(params["base"], codes, y)
+        return redrawn(params, draft, jnp.broadcast_to(jax.random.key(0), (len(draft),)), y)
 
     first = tuple(tuple(under("base", phase) for phase in stage) for stage in base.stages)
     second = tuple(tuple(drawn(phase) for phase in stage) for stage in diffusion.stages)
     branches = tuple(f"diffusion/{path}" for path in diffusion.generates)
     rows = memory_under({"base": base, "diffusion": diffusion})
     model = Model(init, (*first, *second), sample, branches, process=diffusion.process, memory=rows)
+    if base.encode and base.decode:
+        model = model._replace(encode=_below("base", base.encode), decode=decode)
     return model if told else model._replace(denoise=_below("diffusion", diffusion.denoise))
 
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from genjax.families import CAPABLE
 from genjax.hybrids.copying import copying
 from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, memory_under, need, stream, under
 
@@ -50,16 +51,18 @@ def rewarded(model: Model, reward: Reward, tx: optax.GradientTransformation, way
     first = [tuple(under("model", phase) for phase in stage) for stage in model.stages]
     first[-1] += (follow,)
     trains = tuple(f"model/{path}" for path in model.generates)
-    lifted = lambda name: (one := getattr(model, name)) and (
-        lambda params, *inputs, **asked: one(params["model"], *inputs, **asked)
-    )
+    inside = lambda one: one and (lambda params, *inputs, **asked: one(params["model"], *inputs, **asked))
+    able = {name: inside(getattr(model, name)) for name in CAPABLE if name != "latent_code"}
+    code = model.latent_code
     return Model(
         init,
         (*first, (Phase("reward", earn, trains, tx),)),
         lambda params, keys, y=None: model.sample(params["model"], keys, y),
         trains,
         memory=memory_under({"model": model}),
-        **{name: lifted(name) for name in ("encode", "decode", "log_prob", "by_place", "bound", "complete")},
+        latent_code=code and code._replace(posterior=inside(code.posterior), log_mass=inside(code.log_mass)),
+        process=model.process,
+        **able,
     )
 
 
