@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import genjax
+from genjax import tasks
 from genjax.bijections import chain
 from genjax.chains import langevin
 from genjax.conditions import GIVEN, told
@@ -120,6 +121,20 @@ def test_a_draft_that_is_hardly_noised_is_kept():
     params = jax.jit(model.init)(jax.random.key(0), batch())
     draft = base.sample(params["base"], KEYS[:8])
     np.testing.assert_allclose(model.sample(params, KEYS[:8]), draft, atol=2e-3)
+
+
+def test_what_is_edited_in_the_codes_is_drawn_by_the_diffusion():
+    base, keep = toy_vae(), refined(toy_vae(), toy_diffusion(), start=1e-4, steps=2)
+    params = jax.jit(keep.init)(KEYS[0], batch())
+    by = (base, params["base"]), (keep, params)
+    moved = [tasks.move(model, mine, KEYS[0], batch(), jnp.ones(3), 0.5) for model, mine in by]
+    np.testing.assert_allclose(*moved, atol=1e-2)  # so near the data the draft is kept
+    anew = refined(toy_vae(), toy_diffusion(), start=0.8, steps=2)
+    codes = anew.encode(params, KEYS[0], batch())
+    x = anew.decode(params, codes)
+    assert jnp.abs(x - base.decode(params["base"], codes)).mean() > 0.1
+    np.testing.assert_allclose(anew.decode(params, codes[3:4]), x[3:4], atol=1e-5)  # a picture depends on its code alone
+    assert refined(toy_gan(), toy_diffusion()).decode is None
 
 
 def test_refined_names_what_is_missing():
