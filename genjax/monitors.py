@@ -211,13 +211,13 @@ class Monitors:
         """What to tell of a metric's steps; nothing where all is well. One that is not finite is told of elsewhere."""
         there = np.flatnonzero(np.isfinite(values))
         steps, old = self.last.get(name, (np.empty(0, int), np.empty(0)))
-        steps, new = np.r_[steps, start + there + 1], np.r_[old, np.abs(values[there], dtype=np.float64)]
+        steps, new = np.r_[steps, start + there + 1], np.r_[old, np.asarray(values, np.float64)[there]]
         self.last[name] = steps[1 - IN_A_ROW :], new[1 - IN_A_ROW :]
-        if (at := row_above(new, FACTOR * self.began(phase))) is None:
+        if (at := row_above(np.abs(new), FACTOR * self.began(phase))) is None:
             return ""
-        return (f"{name} is {new[at : at + IN_A_ROW].mean():.3g}, more than {FACTOR:,.0f} times what this stage began with, "
-                f"since step {steps[at]}; it usually means that training diverges; lower the learning rate, let it warm up, or "
-                "clip gradients: optax.chain(optax.clip_by_global_norm(1.0), ...)")  # fmt: skip
+        return (f"{name} is {new[at : at + IN_A_ROW].mean():.3g}, more than {FACTOR:,.0f} times what this stage began with "
+                f"in size, since step {steps[at]}; it usually means that training diverges; lower the learning rate, let it warm "
+                "up, or clip gradients: optax.chain(optax.clip_by_global_norm(1.0), ...)")  # fmt: skip
 
     def began(self, phase: str) -> float:
         """A phase's first loss or gradient, the larger, or 1: by design, as with zero layers, each may begin near 0."""
