@@ -216,8 +216,8 @@ class Monitors:
         if (at := row_above(np.abs(new), FACTOR * self.began(phase))) is None:
             return ""
         return (f"{name} is {new[at : at + IN_A_ROW].mean():.3g}, more than {FACTOR:,.0f} times what this stage began with "
-                f"in size, since step {steps[at]}; it usually means that training diverges; lower the learning rate, let it warm "
-                "up, or clip gradients: optax.chain(optax.clip_by_global_norm(1.0), ...)")  # fmt: skip
+                f"in size, since step {steps[at]}; it usually means that training diverges; lower the learning rate, let it "
+                "warm up, or clip gradients: optax.chain(optax.clip_by_global_norm(1.0), ...)")  # fmt: skip
 
     def began(self, phase: str) -> float:
         """A phase's first loss or gradient, the larger, or 1: by design, as with zero layers, each may begin near 0."""
