@@ -22,19 +22,32 @@ class Plan(NamedTuple):
     lr: float
 
 
-def begun(model: Model, plan: Plan, prepare: Prepare, data: Dataset, seed: int) -> genjax.State:
+def columns(data: Dataset, labelled: bool) -> dict[str, jax.Array]:
+    """The training rows on the device, with their labels where the model is told them."""
+    split = data.splits["train"]
+    return {"x": jnp.asarray(split.x)} | ({"y": jnp.asarray(split.y)} if labelled else {})
+
+
+def begun(model: Model, plan: Plan, prepare: Prepare, data: Dataset, seed: int, labelled: bool = False) -> genjax.State:
     """The state before the first step, of the first batch of train."""
-    x = {"x": jnp.asarray(data.splits["train"].x)}
+    x = columns(data, labelled)
     first = jax.jit(feed(prepare))(x, jax.random.key(seed), row_block(seed, 0, 1, plan.batch, len(x["x"]))[0])
     return jax.jit(lambda key, batch: genjax.init(model, key, batch))(jax.random.key(seed), first)
 
 
 def trained(
-    model: Model, state: genjax.State, plan: Plan, prepare: Prepare, data: Dataset, seed: int, stage: int = 0
+    model: Model,
+    state: genjax.State,
+    plan: Plan,
+    prepare: Prepare,
+    data: Dataset,
+    seed: int,
+    stage: int = 0,
+    labelled: bool = False,
 ) -> tuple[genjax.State, float]:
     """(the state after `plan.steps` of a stage, minutes of processor time), printing a few lines on the way."""
     step, gather, began = genjax.make_step(model, stage, ema_decay=0.998), feed(prepare), time.process_time()
-    x = {"x": jnp.asarray(data.splits["train"].x)}
+    x = columns(data, labelled)
 
     def one(state, rows):
         return step(state, gather(x, stream(jax.random.fold_in(state.key, state.step), "prepare"), rows))
