@@ -1,4 +1,4 @@
-"""Digits of 8 x 8 pixels from a VAE with flows for posterior and prior: most are legible, soft; 1 min of CPU time, no GPU needed.
+"""Digits of 8 x 8 pixels from a VAE with flows for posterior and prior: most are legible, soft; 1 min of CPU time, no GPU.
 
 latent(vae(flow=causal(made, affine()), context=32), flow): the posterior is IAF (1606.04934), the prior spline couplings
 """
