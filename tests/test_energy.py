@@ -27,6 +27,7 @@ from genjax.chains import (
     run,
     score_of,
 )
+from genjax.conditions import GIVEN
 from genjax.families.energy import direct, energy, geometric, minus_gradient, score_matching
 from genjax.families.rbm import annealed_log_partition, base_rates, free_energy, gibbs, log_partition, rbm
 from genjax.model import as_batch, need
@@ -405,6 +406,14 @@ def test_a_chain_that_begins_anew_takes_the_label_of_its_example():
     after, _ = jax.jit(genjax.make_step(model))(state, batch(seed=5))
     assert (batch(seed=5)["y"] != batch()["y"]).any()
     np.testing.assert_array_equal(after.memory["labels"][:, 0], batch(seed=5)["y"])
+
+
+def test_chains_keep_what_their_example_was_told_be_it_a_label_or_an_array():
+    data = batch() | {"y": jax.nn.one_hot(batch()["y"], 3)}
+    model = toy_energy(slots=2, classes=GIVEN)
+    state = jax.jit(lambda key, data: genjax.init(model, key, data))(jax.random.key(0), data)
+    np.testing.assert_array_equal(state.memory["labels"], np.stack([data["y"]] * 2, axis=1))
+    assert jnp.isfinite(jax.jit(genjax.make_step(model))(state, data)[1]["contrast/loss"])
 
 
 def test_rows_of_memory_belong_to_the_example():

@@ -23,6 +23,7 @@ from genjax.hybrids.conditioned import conditioned
 from genjax.hybrids.copying import copying
 from genjax.hybrids.latent import latent
 from genjax.hybrids.lora import lora, merged
+from genjax.hybrids.penalties import Told, smooth
 from genjax.hybrids.reaching import reaching
 from genjax.hybrids.refined import polished, refined
 from genjax.hybrids.rewarded import filtered, likelihood, pathwise, rewarded
@@ -394,6 +395,30 @@ def test_a_second_reach_and_one_that_never_moves_are_refused():
         genjax.init(reaching(once, small(()), adam(), adam(), NOISING, name="other"), KEYS[0], batch())
     with pytest.raises(ValueError, match=r"every >= 1, not 0\.05, 0\.001 and 0"):
         reaching(toy_implicit(), small(()), adam(), adam(), NOISING, every=0)
+
+
+def test_reach_is_of_the_stage_of_its_critic_and_hears_what_the_critic_is_told():
+    told = Net(lambda key, x, t, y: {}, lambda params, x, t, y: jnp.sum(x**2, (1, 2, 3)) + 0.0 * t + y)
+    sees = lambda params, key, data: ((data["x"], Told(data["y"])),) * 2
+    how = {"every": 1, "sees": sees, "stage": 0, "trains": ("autoencoder/decoder",)}
+    model = reaching(latent(toy_vae(), toy_diffusion((3,))), told, adam(), adam(), NOISING, **how)
+    assert [phase.name for phase in model.stages[0]][-1] == "reach" and "reach" not in {phase.name for phase in model.stages[1]}
+    state = jax.jit(genjax.init, static_argnums=0)(model, KEYS[0], batch())
+    _, metrics = jax.jit(genjax.make_step(model))(state, batch())
+    assert metrics["reach/sure"] == 1.0
+
+
+def test_what_is_seen_twice_is_corrupted_augmented_and_penalized_with_draws_of_its_own():
+    twice = lambda params, key, data: ((jnp.concatenate([data["x"]] * 2),), (jnp.concatenate([data["x"]] * 2),))
+    once = lambda params, key, data: ((data["x"],), (data["x"],))
+    noisy = lambda sees: corrupted(sees, cosine())({}, KEYS[0], batch())[0][0]
+    shaken = lambda sees: augmented(sees, lambda key, x: x + jax.random.normal(key))({}, KEYS[0], batch())[0][0]
+    for change in (noisy, shaken):
+        x, first = change(twice), change(once)
+        np.testing.assert_array_equal(x[: len(first)], first)
+        assert jnp.abs(x[len(first) :] - first).min(axis=(1, 2, 3)).max() > 1e-3
+    slope = smooth(gp=1.0)(lambda seen: jnp.sum(seen[0], (1, 2, 3)), KEYS[0], batch(), *twice({}, KEYS[0], batch()))
+    np.testing.assert_allclose(slope, (batch()["x"][0].size ** 0.5 - 1) ** 2, rtol=1e-5)
 
 
 def test_of_a_share_of_examples_the_critic_sees_augmented_ones():

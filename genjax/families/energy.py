@@ -90,7 +90,7 @@ def energy(
 
     def memory(params: Params, key: jax.Array, batch: Batch) -> Batch:
         keys = jax.vmap(lambda key: jax.random.split(key, slots))(example_keys(key, batch))
-        labels = {"labels": jnp.tile(batch["y"][:, None], (1, slots))} if classes else {}
+        labels = {"labels": jnp.repeat(batch["y"][:, None], slots, axis=1)} if classes else {}
         return {"chains": jax.vmap(begin)(keys)} | labels
 
     def moved(params: Params, keys: jax.Array, batch: Batch) -> tuple[Run, jax.Array | None, Batch]:

@@ -22,7 +22,7 @@ import optax
 
 from genjax.augment import Augment, sometimes
 from genjax.families.gan import Game, non_saturating
-from genjax.hybrids.penalties import Seen, Told, bare, moved, smooth, still
+from genjax.hybrids.penalties import Seen, Told, bare, moved, row_keys, smooth, still
 from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, need, stream
 from genjax.nets import Net
 
@@ -58,7 +58,7 @@ def augmented(sees: Sees, augment: Augment, p: Callable[[Params], jax.Array] | N
         change = sometimes(augment, p(params)) if p else augment
 
         def one(side: str, seen: Seen) -> Seen:
-            return (jax.vmap(change)(example_keys(stream(key, f"augment {side}"), batch), seen[0]), *seen[1:])
+            return (jax.vmap(change)(row_keys(stream(key, f"augment {side}"), batch, seen), seen[0]), *seen[1:])
 
         real, fake = sees(params, key, batch)
         return one("real", real), one("fake", fake)

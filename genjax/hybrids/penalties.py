@@ -66,10 +66,17 @@ def smooth(r1: float = 0.0, r2: float = 0.0, gp: float = 0.0, lazy: int = 1) -> 
 
 def unit_slope(logits: Logits, key: jax.Array, batch: Batch, real: Seen, fake: Seen) -> jax.Array:
     """(2), one e an example for all that is seen of it."""
-    e = jax.vmap(jax.random.uniform)(example_keys(stream(key, "between"), batch))
+    e = jax.vmap(jax.random.uniform)(row_keys(stream(key, "between"), batch, real))
     mix = lambda a, b: b + e.reshape(-1, *[1] * (a.ndim - 1)) * (a - b) if not isinstance(a, Told) and a.ndim > 1 else a
     slopes = squared_slopes(logits, tuple(mix(a, b) for a, b in zip(real, fake, strict=True)))
     return jnp.mean((jnp.sqrt(slopes + 1e-12) - 1.0) ** 2)  # a root at 0 has no derivative
+
+
+def row_keys(key: jax.Array, batch: Batch, seen: Seen) -> jax.Array:
+    """One key a row that is seen: an example's own, and others where it is seen again, as `sees.drawn` shows it."""
+    keys = example_keys(key, batch)
+    again = [jax.vmap(jax.random.fold_in, (0, None))(keys, time) for time in range(1, len(seen[0]) // len(keys))]
+    return jnp.concatenate([keys, *again])
 
 
 def bare(seen: Seen) -> tuple[jax.Array, ...]:

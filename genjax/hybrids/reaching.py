@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from genjax.hybrids.adversarial import Sees, adversarial, samples
+from genjax.hybrids.penalties import bare
 from genjax.model import Batch, Loss, Model, Params, Phase
 from genjax.nets import Net
 
@@ -33,6 +34,7 @@ def reaching(
     first: float = 0.05,
     every: int = 4,
     sees: Sees | None = None,
+    stage: int = -1,
     name: str = "critic",
     **options,
 ) -> Model:
@@ -48,6 +50,7 @@ def reaching(
       first: T at first.
       every: T moves once in so many steps.
       sees: what is corrupted; samples by default.
+      stage: the stage of the model during which all this happens.
       name: of the critic's branch.
     """
     if not 0 < first <= 1 or speed <= 0 or every < 1:
@@ -60,15 +63,17 @@ def reaching(
         return params | {"reach": jnp.asarray(first)}
 
     corrupt = further(sees or samples(model), lambda params: jax.lax.stop_gradient(params["reach"]))
-    game = adversarial(model._replace(init=init), critic, tx, critic_tx, sees=corrupt, name=name, **options)
+    game = adversarial(model._replace(init=init), critic, tx, critic_tx, sees=corrupt, stage=stage, name=name, **options)
 
     def adapt(params: Params, key: jax.Array, batch: Batch) -> Loss:
         real, _ = corrupt(params, key, batch)
-        sure = jnp.mean(jnp.sign(critic.apply(params[name], *real)))
+        sure = jnp.mean(jnp.sign(critic.apply(params[name], *bare(real))))
         now = params["reach"]
         beyond = now - jnp.clip(jax.lax.stop_gradient(now), 0.0, 1.0)  # what left [0, 1] is back in the next move
         value = -now * jax.lax.stop_gradient(sure - target) + 0.5 * beyond**2 / speed  # 2
         return Loss(value, {"T": now, "sure": sure})
 
     phase = Phase("reach", adapt, ("reach",), optax.sgd(speed), lambda step: step % every == every - 1)
-    return game._replace(stages=(*game.stages[:-1], (*game.stages[-1], phase)))
+    stages = list(game.stages)
+    stages[stage] = (*stages[stage], phase)
+    return game._replace(stages=tuple(stages))

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.hybrids.adversarial import Sees
-from genjax.hybrids.penalties import Seen
+from genjax.hybrids.penalties import Seen, row_keys
 from genjax.model import Batch, Model, Params, example_keys, need, normal, stream
 from genjax.schedules import Process, noised
 
@@ -67,7 +67,7 @@ def corrupted(sees: Sees, process: Process, reach: Callable[[Params], jax.Array]
 
     def noisy(params: Params, key: jax.Array, batch: Batch) -> tuple[Seen, Seen]:
         real, fake = sees(params, key, batch)
-        keys = example_keys(stream(key, "corrupt"), batch)
+        keys = row_keys(stream(key, "corrupt"), batch, real)
         low, high = process.span
         share = jax.vmap(lambda key: jax.random.uniform(stream(key, "time")))(keys)
         t = low + share * jnp.clip(reach(params), 0.0, 1.0) * (high - low)
