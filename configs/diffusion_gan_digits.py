@@ -1,6 +1,6 @@
 """Digits of 8 x 8 pixels from a Diffusion-GAN (2206.02262): legible, some grain on black; 1 min of one core.
 
-reaching(implicit(generator), critic): the critic sees both sides noised, further as it overfits (`reach/T` goes from 0.04 to 0.4)
+reaching(implicit(generator), critic): both sides are noised, further as the critic overfits (`reach/T` goes from 0.04 to 0.4)
 """
 
 import optax

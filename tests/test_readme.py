@@ -40,5 +40,8 @@ def test_links_lead_somewhere():
 def test_every_recipe_and_module_it_names_exists():
     for name in re.findall(r"configs/\w+\.py", README):
         assert (ROOT / name).exists(), name
+    table = README.partition("| name | expression | recipe |")[2].partition("\n\n")[0]
+    recipes = re.findall(r"\| `(\w+)` \|$", table, re.M)
+    assert len(recipes) > 20 and all((ROOT / "configs" / f"{name}.py").exists() for name in recipes), recipes
     for name in re.findall(r"`(genjax/[\w/.]+)`", README):
         assert (ROOT / name).exists(), name
