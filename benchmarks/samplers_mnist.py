@@ -7,7 +7,7 @@ One network, a UNet over patches of 2 x 2 pixels without labels, v-prediction on
 evenly, as in the table that is compared with (2010.02502, table 1). Every sampler draws from its running average after the
 last step, with the same keys. DDPM has the variance beta, which that table calls sigma-hat; small is the posterior's. The
 student is it distilled by consistency (2303.01469) to one step. A second is wall time of the whole sampler, compiled
-beforehand, the median of five turns where it has fewer than 100 steps. The distance grows with few samples, so that all have
+beforehand, the median of three turns where it has fewer than 100 steps. The distance grows with few samples, so that all have
 as many, and so have the test images that tell the floor: the mean over disjoint sets of them, and their spread.
 """
 
@@ -40,7 +40,7 @@ from genjax.schedules import Grid, karras_grid, linear, lognormal_times, uniform
 from genjax.solvers import dpm_solver_pp
 
 SHAPE, BATCH, CHUNK, GROUP, LR = (28, 28, 1), 64, 25, 100, 1e-3
-STEPS, SAMPLES, SEED = (10_000, 2500), 500, 0  # of the teacher, of the student
+STEPS, SAMPLES, SEED = (10_000, 2000), 500, 0  # of the teacher, of the student
 PROCESS, PREPARE, NAME = linear(), symmetric(256), "taught"
 
 
@@ -130,7 +130,7 @@ def drawn(way: Way, params: genjax.Params, count: int) -> tuple[np.ndarray, floa
     group = min(GROUP, count)
     keys = jax.random.split(jax.random.key(2026), count).reshape(-1, group)
     sample = jax.jit(model.sample).lower(params[way.branch], keys[0]).compile()
-    turns, seconds = (1 if way.steps >= 100 else 5), []
+    turns, seconds = (1 if way.steps >= 100 else 3), []
     if turns > 1:  # the first call of a compiled program is slower; of a long one that does not show
         jax.block_until_ready(sample(params[way.branch], keys[0]))
     for _ in range(turns):
