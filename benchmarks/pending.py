@@ -50,6 +50,7 @@ TITLES = {
     "device_undo": "Undoing a bad update: select against branch",
     "device_seeds": "Seeds under vmap, steps under scan, on a GPU",
     "device_recipes": "Recipes at their defaults: time to the end",
+    "device_dit": "DiT-B/2: share of the card's matrix rate",
     "iwae_paper": "IWAE table 1, the paper's own schedule",
 }
 
@@ -81,6 +82,12 @@ def recipes(folder: Path, deadline: float, tiny: bool = False) -> Progress:
     return advance(folder, deadline, tiny)
 
 
+def transformer(folder: Path, deadline: float, tiny: bool = False) -> Progress:
+    from benchmarks.device_dit import advance
+
+    return advance(folder, deadline, tiny)
+
+
 def iwae(samples: int, folder: Path, deadline: float, tiny: bool = False) -> Progress:
     from benchmarks.iwae_paper import FULL, TINY, advance
 
@@ -91,6 +98,7 @@ JOBS = [
     Job("speed", "MLP and convolutional VAE, IWAE: steps/s in a scan, samples/s", "gpu", {"gpu": 4}, speed, "device_speed"),
     Job("undo", "select or branch where an update may be undone", "gpu", {"gpu": 3}, undo, "device_undo"),
     Job("seeds", "8 seeds under vmap over 8 runs", "gpu", {"gpu": 2}, seeds, "device_seeds"),
+    Job("dit", "DiT-B/2: training's share of the card's matrix rate", "gpu", {"gpu": 4}, transformer, "device_dit"),
     Job("recipes", "every recipe at its defaults, time to the end", "gpu", {"gpu": 12}, recipes, "device_recipes", MNIST),
     *(
         Job(

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 import genjax
-from benchmarks import chunks, device_recipes, device_undo, iwae, iwae_paper, pending, progress, record
+from benchmarks import chunks, device_dit, device_recipes, device_undo, iwae, iwae_paper, pending, progress, record
 from benchmarks.chunks import Clock
 from benchmarks.iwae_paper import TINY
 from benchmarks.pending import JOBS, Job
 from benchmarks.progress import Progress
+from genjax.nets import dit
 from genjax.pieces import Programs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -324,6 +325,18 @@ def test_damaged_progress_is_one_line(tmp_path):
         progress.read(tmp_path)
 
 
+def test_the_transformer_is_timed_and_its_operations_are_those_of_the_compiled_products(tmp_path):
+    assert device_dit.advance(tmp_path, float("inf"), tiny=True).done == 1.0
+    (line,) = progress.entry(tmp_path, "dit")["rows"]
+    assert 0 < line["values"][0] < 1 and "forward pass" in line["note"]
+    size = device_dit.TINY._replace(shape=(16, 16, 4), width=64, depth=2)
+    net = dit(size.shape, patch=2, width=size.width, depth=size.depth, heads=size.heads, unroll=size.depth)
+    x, t = jnp.zeros((4, *size.shape)), jnp.zeros(4)
+    params = net.init(jax.random.key(0), x, t)
+    compiled = jax.jit(net.apply).lower(params, x, t).compile().cost_analysis()["flops"] / len(x)
+    assert compiled / 1.25 < size.operations / 3 < compiled  # the rest: patches, times, norms, activations
+
+
 def test_every_job_is_complete():
     assert len({job.name for job in JOBS}) == len(JOBS)
     for job in JOBS:
@@ -341,7 +354,7 @@ sys.meta_path.insert(0, Bare())
 from benchmarks import pending, progress
 sys.argv = ["pending", "--list", "--folder", sys.argv[1]]
 assert pending.main() == 0 and "jax" not in sys.modules
-import benchmarks.device_speed, benchmarks.device_undo, benchmarks.device_recipes, benchmarks.seeds
+import benchmarks.device_speed, benchmarks.device_undo, benchmarks.device_recipes, benchmarks.device_dit, benchmarks.seeds
 from benchmarks import iwae
 iwae.HIDDEN, iwae.LATENT = (4,), (2,)
 sys.argv = ["pending", "--job", "iwae_k1", "--tiny", "--folder", sys.argv[-1]]
