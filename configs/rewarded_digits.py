@@ -1,7 +1,7 @@
 """Digits of 8 x 8 pixels from a GAN that is then rewarded for ink; with this reward not yet trained to the end.
 
-rewarded(adversarial(implicit(generator), critic), ink, way=pathwise(anchor)). A reward of the mean of all pixels greyed the paper
-rather than made strokes bolder.
+rewarded(adversarial(implicit(generator), critic), ink, way=pathwise(anchor)). A reward of the mean of all pixels greyed the
+paper rather than made strokes bolder.
 """
 
 import optax
