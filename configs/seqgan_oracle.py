@@ -1,4 +1,4 @@
-"""Sequences of a known LSTM from SeqGAN (1609.05473): numbers, not a picture; half an hour of a core or more.
+"""Sequences of a known LSTM from SeqGAN (1609.05473): numbers, not a picture; some twenty minutes of one core.
 
 judged(autoregressive(lstm), text_critic). How likely they are by the known one, and what that is worth: see benchmarks.seqgan.
 Needs a data folder with `seqgan_oracle` (--data-dir or GENJAX_DATA).
@@ -26,7 +26,7 @@ def written(x: jax.Array) -> np.ndarray:
 def recipe(
     spec: Spec,
     width: int = 32,
-    steps: tuple[int, int, int] = (5000, 1500, 12_000),
+    steps: tuple[int, int, int] = (5000, 1500, 2400),
     batch: int = 64,
     lr: Positive = 1e-2,
     verdict: Positive = 1e-3,
