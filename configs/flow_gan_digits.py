@@ -1,6 +1,6 @@
-"""Digits of 8 x 8 pixels from a Flow-GAN (1705.08868): likelihood and a critic on one invertible generator.
+"""Digits of 8 x 8 pixels from a Flow-GAN (1705.08868): exact likelihood, legible, grain on black; 5 min of one core.
 
-adversarial(flow, critic), whose likelihood stays exact
+adversarial(flow, critic): likelihood and a critic on one invertible generator
 """
 
 import math

