@@ -76,8 +76,9 @@ def diffusion(
     """
     shape, learned = tuple(shape), variance is None
     check_guidance(classes, drop, guidance)
-    _check(steps, chain)
     check_noise(process, grid, steps)
+    if chain < 2:
+        raise ValueError(f"a chain has at least two steps, but chain={chain}")
 
     def condition(y: jax.Array | None) -> jax.Array | None:
         return told(y, classes, least=-1 if drop else 0)
@@ -156,10 +157,3 @@ def diffusion(
         denoise=denoise,
         process=process,
     )
-
-
-def _check(steps: int, chain: int) -> None:
-    if steps < 1:
-        raise ValueError(f"a sampler takes at least one step, but steps={steps}; give steps=1 or more")
-    if chain < 2:
-        raise ValueError(f"a chain has at least two steps, but chain={chain}")

@@ -33,9 +33,10 @@ def res_decoder(widths: Sequence[int], out: Sequence[int], activation: Callable 
 
 
 def _level(h: jax.Array, condition: jax.Array | None, activation: Callable, blocks: int) -> jax.Array:
-    """The residual blocks of one level; the first one hears the condition."""
-    for number in range(blocks):
-        inner = Conv(h.shape[-1])(activation(h if number else Shift()(h, condition)))
+    """One level: the condition, then residual blocks."""
+    h = Shift()(h, condition)
+    for _ in range(blocks):
+        inner = Conv(h.shape[-1])(activation(h))
         h = h + Conv(h.shape[-1], kernel_init=nn.initializers.zeros)(activation(inner))
     return h
 
