@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.record import record, row
 from benchmarks.training import Plan, begun, trained
-from genjax.config import load_recipe
+from genjax.config import ROOT, load_recipe
 from genjax.data import Dataset, Split, load
 from genjax.data.base import take
 from genjax.metrics.features import classifier
@@ -35,7 +35,7 @@ def few(data: Dataset, count: int, seed: int) -> Dataset:
 
 def imagined(name: str, data: Dataset, steps: int, seed: int) -> Split:
     """Samples, as stored examples, of a recipe trained on these data."""
-    recipe = load_recipe(Path(f"configs/{name}.py")).recipe(data.spec, steps=steps, batch=BATCH)
+    recipe = load_recipe(ROOT / "configs" / f"{name}.py").recipe(data.spec, steps=steps, batch=BATCH)
     plan, labels = Plan(steps, BATCH, 0.0), np.arange(SAMPLES, dtype=np.int32) % data.spec.classes
     state = begun(recipe.model, plan, recipe.prepare, data, seed, labelled=True)
     state, _ = trained(recipe.model, state, plan, recipe.prepare, data, seed, labelled=True)

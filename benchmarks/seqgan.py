@@ -26,12 +26,12 @@ import optax
 
 import genjax
 from benchmarks.record import record, row
+from genjax.config import ROOT, load_recipe
 from genjax.data import load, oracle_nats, row_block
 from genjax.families.autoregressive import autoregressive
 from genjax.heads import Head, categorical
-from genjax.hybrids.judged import judged
 from genjax.model import Model, as_batch
-from genjax.nets import lstm, text_critic
+from genjax.nets import lstm
 
 LEVELS, PLACES, BATCH, ROWS, CHUNK, LOOKS, AVERAGE = 5000, 20, 64, 1000, 20, 8, 0.99
 STEPS, EVERY = (5000, 1500, 2400), 3  # the generator's move is one in so many of both
@@ -47,11 +47,10 @@ class Seen(NamedTuple):
     data: float
 
 
-def likely(steps: int, temperature: float = 1.0) -> Model:
-    """The generator, by maximum likelihood."""
-    tx = optax.chain(optax.clip_by_global_norm(5.0), optax.adam(optax.cosine_decay_schedule(1e-2, steps)))
+def cooled(temperature: float) -> Model:
+    """The recipe's generator at a temperature, to draw from and to score with."""
     head = tempered(categorical(LEVELS, grid=False, inverse=True), temperature)
-    return autoregressive(lstm(LEVELS, LEVELS, width=32, embedding=32), (PLACES,), head, tx)
+    return autoregressive(lstm(LEVELS, LEVELS, width=32, embedding=32), (PLACES,), head, optax.sgd(0.0))
 
 
 def tempered(head: Head, temperature: float) -> Head:
@@ -60,12 +59,10 @@ def tempered(head: Head, temperature: float) -> Head:
     return head._replace(log_prob=log_prob, draw=lambda key, theta: head.draw(key, theta / temperature))
 
 
-def seqgan(steps: int) -> Model:
-    """The generator, its critic, and both."""
-    tx = optax.chain(optax.clip_by_global_norm(5.0), optax.adam(1e-3))
-    critic_tx = optax.adamw(1e-3, weight_decay=1e-2)
-    seldom = lambda step: step % EVERY == EVERY - 1
-    return judged(likely(steps), text_critic(LEVELS), tx, critic_tx, cuts=CUTS, rollouts=ROLLOUTS, when=seldom)
+def seqgan(steps: list[int]) -> Model:
+    """The generator, its critic, and both: the recipe's."""
+    source = load_recipe(ROOT / "configs" / "seqgan_oracle.py")
+    return source.recipe(load("seqgan_oracle").spec, steps=tuple(steps), cuts=CUTS, rollouts=ROLLOUTS, every=EVERY).model
 
 
 def measure(model: Model, nats: Callable) -> Callable[[genjax.Params, np.ndarray, int], Seen]:
@@ -115,7 +112,7 @@ def curve_at(points: list[Seen], oracle: float) -> float:
 def one_seed(seed: int, steps: list[int]) -> dict[str, Seen | float]:
     """What one seed shows, by the names of the rows."""
     splits, nats = load("seqgan_oracle").splits, oracle_nats()
-    model, valid, test = seqgan(steps[0]), splits["valid"].x[: 2 * ROWS], splits["test"].x
+    model, valid, test = seqgan(steps), splits["valid"].x[: 2 * ROWS], splits["test"].x
     seen = measure(model, nats)
 
     def look(params: genjax.Params, told: dict) -> None:
@@ -125,7 +122,7 @@ def one_seed(seed: int, steps: list[int]) -> dict[str, Seen | float]:
     (untrained, mle, _, both), minutes = train(model, splits["train"].x, seed, steps, look)
     found = {"untrained": seen(untrained, test, seed)}
     for temperature in TEMPERATURES:
-        found[f"MLE {temperature:g}"] = measure(likely(1, temperature), nats)(mle, test, seed)
+        found[f"MLE {temperature:g}"] = measure(cooled(temperature), nats)(mle, test, seed)
     found["SeqGAN"] = seen(both, test, seed)
     curve = [found[f"MLE {temperature:g}"] for temperature in TEMPERATURES]
     found |= {"MLE there": curve_at(curve, found["SeqGAN"].oracle), "floor": float(nats(test).mean())}
