@@ -16,6 +16,7 @@ from genjax.hybrids.latent import latent
 from genjax.nets import conv_critic, conv_decoder, conv_encoder, dit
 
 data = "fashion_mnist"
+parents = ("vae_conv", "diffusion")
 
 
 def recipe(

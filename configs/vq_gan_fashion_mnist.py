@@ -19,6 +19,7 @@ from genjax.nets import conv_critic, conv_decoder, conv_encoder, gpt
 from genjax.quantizers import codebook
 
 data = "fashion_mnist"
+parents = ("vq_gpt", "gan")
 
 
 def recipe(

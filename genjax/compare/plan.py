@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 from genjax.checkpoint import warn, write_atomically
 from genjax.config import ROOT, Positive, Recipe, Source, in_words, knob_class, load_recipe, shown
 from genjax.data import Dataset
+from genjax.data import names as data_sets
 from genjax.folder import differences, read_json
 from genjax.job import check, stored_example
 
@@ -160,8 +161,14 @@ def named() -> dict[str, list[Path]]:
     """{model: its recipes}, a recipe being configs/MODEL_DATA.py."""
     known: dict[str, list[Path]] = {}
     for path in sorted((ROOT / "configs").glob("*_*.py")):
-        known.setdefault(path.stem.rpartition("_")[0], []).append(path)
+        known.setdefault(model_of(path.stem), []).append(path)
     return known
+
+
+def model_of(stem: str) -> str:
+    """MODEL of MODEL_DATA, where DATA is a data set's whole name, or else the last word."""
+    data = max((name for name in data_sets() if stem.endswith(f"_{name}")), key=len, default=stem.rpartition("_")[2])
+    return stem.removesuffix(f"_{data}")
 
 
 # ---- the folder --------------------------------------------------------------------------------------------------------
