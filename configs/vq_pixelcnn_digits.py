@@ -11,7 +11,7 @@ from genjax.families.autoregressive import autoregressive
 from genjax.families.vq import vq
 from genjax.heads import categorical
 from genjax.hybrids.latent import latent
-from genjax.nets import mlp, pixelcnn
+from genjax.nets import conv_decoder, conv_encoder, pixelcnn
 from genjax.quantizers import codebook
 
 data = "digits"
@@ -20,10 +20,9 @@ parents = ("vae", "pixelcnn")
 
 def recipe(
     spec: Spec,
-    codes: int = 64,
-    side: int = 4,
+    codes: int = 32,
     channels: int = 8,
-    width: int = 256,
+    width: int = 32,
     steps: tuple[int, int] = (4000, 3000),
     batch: int = 128,
     lr: Positive = 1e-3,
@@ -33,17 +32,16 @@ def recipe(
     Args:
       spec: of the data.
       codes: vectors in the codebook.
-      side: of the grid of codes.
       channels: of one vector.
-      width: of the hidden layers of the autoencoder.
+      width: channels of the autoencoder.
       steps: of the autoencoder and of the PixelCNN.
       batch: examples in a step.
       lr: learning rate of Adam at its peak; a cosine takes it to zero.
     """
     tx = [optax.adam(optax.cosine_decay_schedule(lr, count)) for count in steps]
-    grid = (side, side, 1)  # the PixelCNN wants an image of one channel
-    encoder, decoder = mlp((width, width), (*grid, channels)), mlp((width, width), spec.shape)
+    grid = tuple((side + 1) // 2 for side in spec.shape[:-1])
+    encoder, decoder = conv_encoder((width,), (*grid, channels)), conv_decoder((width,), spec.shape)
     autoencoder = vq(encoder, decoder, codebook(codes), (*grid, channels), tx[0])
-    net = pixelcnn(codes, width=32, depth=4, window=3, first=3, levels=codes)
+    net = pixelcnn(codes, width=64, depth=4, window=3, first=3, levels=codes, embedding=32)
     prior = autoregressive(net, grid, categorical(codes, grid=False), tx[1])
     return Recipe(latent(autoencoder, prior, scaled=False), steps, batch, unit(spec.levels), show=lambda x: x)

@@ -27,6 +27,7 @@ NETS = {
     "gpt, learned places": (gpt(3, 3, 4, width=8, depth=2, heads=2, rotary=False, remat=True), (2, 2), 3),
     "lstm": (lstm(3, 3, width=8, embedding=4), (4,), 3),
     "pixelcnn": (pixelcnn(3, levels=3, **SMALL), (3, 2, 1), 3),
+    "pixelcnn of names": (pixelcnn(3, levels=3, embedding=2, **SMALL), (3, 2), 3),
 }
 each = pytest.mark.parametrize("name", NETS)
 

@@ -23,11 +23,19 @@ from genjax.nets.convolution import padded
 
 
 def pixelcnn(
-    parts: int, *, width: int = 64, depth: int = 8, window: int = 5, first: int = 7, levels: int = 2, channels: int = 1
+    parts: int,
+    *,
+    width: int = 64,
+    depth: int = 8,
+    window: int = 5,
+    first: int = 7,
+    levels: int = 2,
+    channels: int = 1,
+    embedding: int = 0,
 ) -> Net:
     """Causal Net (x, condition) -> (B, *places, parts), with a `walk`.
 
-    x is (B, H, W, 1) of integer tokens, all axes places, or (B, H, W, C) of numbers in [-1, 1], each pixel a place.
+    x is (B, H, W) or (B, H, W, 1) of integer tokens, all axes places, or (B, H, W, C) of numbers in [-1, 1], pixels places.
 
     Args:
       parts: outputs a place.
@@ -35,10 +43,11 @@ def pixelcnn(
       window: side of the windows; `first` that of the first layer's.
       levels: tokens are 0 .. levels - 1.
       channels: C.
+      embedding: numbers that a token is seen as, for tokens that are names, such as codes; 0 sees levels of one scale.
     """
     if not window % 2 or not first % 2:
         raise ValueError(f"windows have a middle: window={window} and first={first} must be odd")
-    module = _PixelCNN(parts, width, depth, window, first, levels, channels)
+    module = _PixelCNN(parts, width, depth, window, first, levels, embedding or channels, embedding)
 
     def walk(params, size, places, condition=None):
         call = partial(module.apply, {"params": params})
@@ -55,15 +64,18 @@ class _PixelCNN(nn.Module):
     first: int
     levels: int
     channels: int
+    embedding: int
 
     def setup(self) -> None:
         later = [Gated(self.width, self.width, self.window) for _ in range(self.depth - 1)]
         self.layers = [Gated(self.channels + 1, self.width, self.first), *later]
         self.out = [nn.Dense(2 * self.width), nn.Dense(self.parts)]
+        if self.embedding:
+            self.token = nn.Embed(self.levels, self.embedding)
 
     def __call__(self, x: jax.Array, condition: jax.Array | None = None) -> jax.Array:
         places = x.shape[1:] if jnp.issubdtype(x.dtype, jnp.integer) else x.shape[1:-1]
-        image = self.seen(x)
+        image = self.seen(x.reshape(*x.shape[:3], -1))
         v = jnp.pad(image, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]
         h = jnp.pad(image, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, :-1]
         for layer in self.layers:
@@ -71,8 +83,9 @@ class _PixelCNN(nn.Module):
         return self.answer(h).reshape(len(x), *places, self.parts)
 
     def seen(self, x: jax.Array) -> jax.Array:
-        """Numbers in [-1, 1], and a channel of ones that tells the image from what is around it."""
-        x = 2.0 * x / (self.levels - 1) - 1.0 if jnp.issubdtype(x.dtype, jnp.integer) else x
+        """Numbers in [-1, 1] or embeddings, and a channel of ones that tells the image from what is around it."""
+        if jnp.issubdtype(x.dtype, jnp.integer):
+            x = self.token(x[..., 0]) if self.embedding else 2.0 * x / (self.levels - 1) - 1.0
         return jnp.concatenate([x, jnp.ones_like(x[..., :1])], axis=-1)
 
     def answer(self, h: jax.Array) -> jax.Array:
