@@ -1,7 +1,7 @@
-"""MNIST from a small StyleGAN2: mapping, modulated convolutions, noise, mixed styles, path lengths.
+"""Digits of 8 x 8 pixels from a small StyleGAN2 (1912.04958): crisp, most are legible; 4 min on one core.
 
-adversarial(styled(stylegan2), critic), non-saturating with lazy R1. Needs a data folder with `mnist` (--data-dir or
-GENJAX_DATA). Compiling takes minutes on a CPU.
+adversarial(styled(stylegan2), critic), non-saturating with R1: mapping, modulated convolutions, noise. For MNIST, hours:
+--data mnist --widths 32 64 64 --steps 20000 --lazy 16 --mixing 0.9
 """
 
 import optax
@@ -13,25 +13,25 @@ from genjax.families.styled import styled
 from genjax.hybrids.adversarial import adversarial, augmented, samples
 from genjax.nets import stylegan2, stylegan2_critic
 
-data = "mnist"
+data = "digits"
 
 
 def recipe(
     spec: Spec,
-    latent: int = 64,
-    widths: tuple[int, ...] = (32, 64, 64),
-    style: int = 64,
-    steps: int = 20_000,
+    latent: int = 32,
+    widths: tuple[int, ...] = (32, 48, 64),
+    style: int = 48,
+    steps: int = 4000,
     batch: int = 32,
-    lr: Positive = 1e-3,
+    lr: Positive = 1e-2,
     gamma: float = 1.0,
-    lazy: int = 16,
-    mixing: Fraction = 0.9,
+    lazy: int = 1,
+    mixing: Fraction = 0.0,
     paths: float = 0.0,
     psi: Fraction = 1.0,
     augment: bool = False,
 ) -> Recipe:
-    """StyleGAN2 (1912.04958) without its size.
+    """StyleGAN2 without its size, and on so few pixels without mixed styles.
 
     Args:
       spec: of the data; its sides must halve evenly between the levels.
@@ -40,7 +40,7 @@ def recipe(
       style: numbers in a style.
       steps: training steps.
       batch: examples in a step.
-      lr: learning rate of Adam, the same on both sides.
+      lr: learning rate of Adam, the same on both sides; equalized layers want a larger one than others.
       gamma: weight of R1; larger is calmer.
       lazy: R1 is taken once in so many steps on average, so many times as strong.
       mixing: share of the training samples with two styles.
