@@ -1,6 +1,6 @@
 """What the games and tricks of GANs are worth on digits: one pair of MLPs and one schedule, everything else by turns.
 
-    python -m benchmarks.games                              # some 25 min of one core
+    python -m benchmarks.games                              # some 20 min of one core
     python -m benchmarks.games --steps 50 --seeds 0 --dry
 
 All are `gan_games_digits` with the knobs that the rows tell; a "plain" GAN is the non-saturating game with nothing more.
