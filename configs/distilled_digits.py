@@ -23,8 +23,7 @@ parents = ("diffusion",)
 def recipe(
     spec: Spec,
     width: int = 512,
-    teach: int = 10000,
-    learn: int = 3000,
+    steps: tuple[int, ...] = (10000, 3000, 3000, 3000, 3000),
     halvings: tuple[int, ...] = (8, 4, 2, 1),
     consistency: bool = False,
     batch: int = 128,
@@ -35,26 +34,25 @@ def recipe(
     Args:
       spec: of the data.
       width: of the three hidden layers of every denoiser.
-      teach: training steps of the teacher.
-      learn: training steps of every student.
+      steps: of the teacher and of each student in turn.
       halvings: steps of the students; the last one samples.
       consistency: distil once, by consistency, to one step, for as many training steps as all the halvings.
       batch: examples in a step.
       lr: peak learning rate of Adam, which a cosine takes to zero in each stage; a third of it for students.
     """
+    if len(steps) != 1 + len(halvings):
+        raise ValueError(f"steps={steps} are {len(steps)}: give one for the teacher and one for each of halvings={halvings}")
     net = timed_mlp((width, width, width), spec.shape, features=partial(time_features, highest=100.0))
-    falling = lambda peak, steps: optax.adam(optax.cosine_decay_schedule(peak, steps))
-    plain = partial(diffusion, net, spec.shape, falling(lr, teach), classes=spec.classes)
-    model, count = plain(), len(halvings)
+    falling = lambda peak, count: optax.adam(optax.cosine_decay_schedule(peak, count))
+    plain = partial(diffusion, net, spec.shape, falling(lr, steps[0]), classes=spec.classes)
+    model, stages = plain(), steps
     if consistency:
+        stages = (steps[0], sum(steps[1:]))
+        lesson = consistent(cosine(), times=lognormal_times(-1.1, 2.0))
         student = plain(sampler=renoised(), grid=karras_grid(), steps=1)
-        model = distilled(
-            model, student, consistent(cosine(), times=lognormal_times(-1.1, 2.0)), falling(lr / 3, count * learn)
-        )
-        stages = (teach, count * learn)
+        model = distilled(model, student, lesson, falling(lr / 3, stages[1]))
     else:
-        for steps in halvings:
-            model = distilled(model, plain(steps=steps), halved(steps), falling(lr / 3, learn))
-        stages = (teach, *[learn] * count)
+        for few, count in zip(halvings, steps[1:], strict=True):
+            model = distilled(model, plain(steps=few), halved(few), falling(lr / 3, count))
     show = lambda x: 0.5 * x + 0.5
     return Recipe(model, stages, batch, prepare=symmetric(spec.levels), show=show, classes=spec.classes)

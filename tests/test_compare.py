@@ -18,7 +18,7 @@ from genjax.checkpoint import Checkpoints
 from genjax.compare.__main__ import main
 from genjax.compare.__main__ import plan as planning
 from genjax.compare.course import longest, moments, train
-from genjax.compare.match import branches, nearest, parameters, same_parameters, within
+from genjax.compare.match import branches, nearest, parameters, same_parameters, with_steps, within
 from genjax.compare.plan import Options, asked, built, entries, entry, named, recipe_of, stored, with_parents
 from genjax.compare.seeds import Stack, parameters_of
 from genjax.config import ROOT, load_recipe, parse
@@ -223,6 +223,7 @@ def test_the_parents_of_a_hybrid_are_recipes_that_fit_its_data(name):
     assert options.match == "time" and options.models.split(",")[0] == name
     first = next(iter(entries(options, data)))
     assert sum(branches(first, data).values()) == parameters(first, data)
+    assert with_steps(first, data, first.recipe.steps).total == first.total
 
 
 def test_a_recipe_without_parents_is_no_hybrid():

@@ -96,6 +96,8 @@ def with_steps(entry: Entry, data: Dataset, steps: Sequence[int]) -> Entry:
     if min(steps) < 1:
         raise ValueError(f"{entry.name} would have a stage without a step ({list(steps)}); compare longer runs")
     knob = entry.knobs.get("steps")
+    if knob is None:
+        raise ValueError(f"{entry.name} has no knob `steps` to be matched by; leave it out, or --match none")
     entry = changed(entry, data, steps=tuple(steps) if isinstance(knob, tuple) else steps[0])
     if entry.recipe.steps != tuple(steps):
         raise ValueError(f"the knob `steps` of {entry.name} is not the steps of its stages; leave it out, or --match none")
