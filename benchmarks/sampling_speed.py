@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import optax
 
 from benchmarks import denoisers
-from benchmarks.record import record, row
+from benchmarks.record import kept, record, row
 from genjax.families.autoregressive import autoregressive
 from genjax.heads import bernoulli, categorical
 from genjax.model import Model, as_batch
@@ -81,6 +81,9 @@ def causal(bar: float) -> dict:
     import torch
     import transformers
 
+    from tests.parity import let_torchvision_in
+
+    let_torchvision_in()  # both import it wherever it is there
     net = gpt(LEVELS, LEVELS, TOKENS, width=WIDTH, depth=DEPTH, heads=HEADS)
     model = autoregressive(net, (TOKENS,), categorical(LEVELS, grid=False), optax.adam(1e-3))
     ours = fastest(sampler(model, 1, jnp.zeros((1, TOKENS), jnp.int32)))
@@ -101,6 +104,9 @@ def denoising(size: int) -> dict:
     import diffusers
     import torch
 
+    from tests.parity import let_torchvision_in
+
+    let_torchvision_in()
     model = denoisers.our_unet(optax.sgd(0.0), sampler=ddim(), steps=STEPS)
     ours = fastest(sampler(model, size, jnp.zeros((1, *denoisers.IMAGE))))
     net, scheduler = denoisers.their_unet(), diffusers.DDIMScheduler(prediction_type="v_prediction")
@@ -133,7 +139,7 @@ def main() -> None:
             rows.append(compare())
         except (ImportError, RuntimeError) as error:  # diffusers tells a failed import as the latter
             print(f"one was not compared: {error}; pip install torch==2.13.0 transformers diffusers")
-    record("sampling_speed", "Time to sample, CPU", "python -m benchmarks.sampling_speed", rows)
+    record("sampling_speed", "Time to sample, CPU", "python -m benchmarks.sampling_speed", kept("sampling_speed", rows))
 
 
 if __name__ == "__main__":
