@@ -1,7 +1,7 @@
 """Digits of 8 x 8 pixels from a small StyleGAN2 (1912.04958): crisp, most are legible; 4 min on one core.
 
-adversarial(styled(stylegan2), critic), non-saturating with R1: mapping, modulated convolutions, noise. For MNIST, hours:
---data mnist --widths 32 64 64 --steps 20000 --lazy 16 --mixing 0.9
+adversarial(styled(stylegan2), critic), non-saturating with R1: mapping, modulated convolutions, noise. For MNIST, hours and
+not yet tried: --data mnist --widths 32 64 64 --steps 20000 --lazy 16 --mixing 0.9
 """
 
 import optax

@@ -226,6 +226,12 @@ def test_the_parents_of_a_hybrid_are_recipes_that_fit_its_data(name):
     assert with_steps(first, data, first.recipe.steps).total == first.total
 
 
+def test_a_recipe_without_the_knob_steps_is_not_matched(toy):
+    one = entry(str(toy), digits())
+    with pytest.raises(ValueError, match="toy has no knob `steps` to be matched by; leave it out"):
+        with_steps(one._replace(knobs={}), digits(), one.recipe.steps)
+
+
 def test_a_recipe_without_parents_is_no_hybrid():
     with pytest.raises(ValueError, match="--hybrid vae: its recipe names no parents"):
         with_parents(Options(hybrid="vae"))
