@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from genjax.checkpoint import write_atomically
-from genjax.config import knob_class, load_recipe, shown
+from genjax.config import knob_class, load_recipe
 from genjax.folder import read_json
 from genjax.report import nbytes
 
@@ -108,9 +108,7 @@ def record(folder: Path, found: dict[str, Any]) -> Path:
     same = {which(row) for row in fresh}
     kept = [row for row in results.earlier("evaluations") if which(row) not in same]
     rows = sorted(kept + fresh, key=lambda row: row["recipe"])
-    return results.record(
-        "evaluations", "Evaluations of single runs", f"python -m genjax.evaluate {shown(folder)} --record", rows
-    )
+    return results.record("evaluations", "Evaluations of single runs", "python -m genjax.evaluate runs/NAME --record", rows)
 
 
 def rows_of(folder: Path, config: dict[str, Any], found: dict[str, Any]) -> list[dict[str, Any]]:
