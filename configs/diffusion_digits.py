@@ -7,12 +7,19 @@ from genjax.data import Spec, symmetric
 from genjax.families.diffusion import diffusion
 from genjax.nets import timed_mlp
 from genjax.reverse import discretized_normal
+from genjax.samplers import ancestral
 
 data = "digits"
 
 
 def recipe(
-    spec: Spec, width: int = 512, steps: int = 10000, batch: int = 128, lr: Positive = 1e-3, sampling_steps: int = 50
+    spec: Spec,
+    width: int = 512,
+    steps: int = 10000,
+    batch: int = 128,
+    lr: Positive = 1e-3,
+    sampling_steps: int = 50,
+    learned: bool = False,
 ) -> Recipe:
     """Cosine schedule, velocity prediction, DDIM, and labels, so that `sample.py --label 3` draws threes.
 
@@ -26,10 +33,13 @@ def recipe(
       batch: examples in a step.
       lr: peak learning rate of Adam, which a cosine takes to zero.
       sampling_steps: network evaluations of one sample.
+      learned: the variances too (2102.09672), of a chain of as many steps, from which samples are then drawn at random.
     """
-    denoiser = timed_mlp((width, width, width), spec.shape)
-    tx = optax.adam(optax.cosine_decay_schedule(lr, steps))
-    pixels = discretized_normal(spec.levels)
-    model = diffusion(denoiser, spec.shape, tx, steps=sampling_steps, classes=spec.classes, decoder=pixels, chain=10)
+    *sides, channels = spec.shape
+    denoiser = timed_mlp((width, width, width), (*sides, (2 if learned else 1) * channels))
+    tx, pixels = optax.adam(optax.cosine_decay_schedule(lr, steps)), discretized_normal(spec.levels)
+    asked = {"steps": sampling_steps, "classes": spec.classes, "decoder": pixels, "chain": sampling_steps if learned else 10}
+    asked |= {"variance": None, "sampler": ancestral(None)} if learned else {}
+    model = diffusion(denoiser, spec.shape, tx, **asked)
     show = lambda x: 0.5 * x + 0.5
     return Recipe(model, (steps,), batch, symmetric(spec.levels), show, classes=spec.classes, cell=0.0)

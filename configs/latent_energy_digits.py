@@ -4,10 +4,11 @@ latent(vae, tilted(flow, energy)), 2006.08205 and 2010.00654
 """
 
 from functools import partial
+from typing import Literal
 
 import optax
 
-from genjax.chains import langevin
+from genjax.chains import hmc, langevin, mala
 from genjax.config import Positive, Recipe
 from genjax.data import Spec, unit
 from genjax.densities import gaussian
@@ -19,6 +20,11 @@ from genjax.nets import mlp
 
 data = "digits"
 parents = ("vae", "flow", "ebm")
+CHAINS = {
+    "langevin": lambda stride: partial(langevin, step=stride),
+    "mala": lambda stride: partial(mala, step=stride),
+    "hmc": lambda stride: partial(hmc, step=stride**0.5, leaps=5),  # a leap of it is a move of the others
+}
 
 
 def recipe(
@@ -30,6 +36,7 @@ def recipe(
     lr: Positive = 1e-3,
     moves: int = 20,
     stride: Positive = 0.02,
+    chain: Literal["langevin", "mala", "hmc"] = "langevin",
 ) -> Recipe:
     """First the VAE, then a flow of its codes, then an energy that corrects the flow by short chains.
 
@@ -40,8 +47,9 @@ def recipe(
       steps: of the VAE, of the flow and of the energy.
       batch: examples in a step.
       lr: learning rate of Adam at its peak, a tenth of it for the energy; a cosine takes it to zero.
-      moves: Langevin moves of a chain, in training and of a sample.
-      stride: step of the Langevin moves.
+      moves: of a chain, in training and of a sample.
+      stride: variance of the noise of a move.
+      chain: whose moves; those of mala and hmc may be refused, so that chains tend to the prior itself.
     """
     coder, prior, energy = (
         optax.adam(optax.cosine_decay_schedule(rate, count)) for rate, count in zip((lr, lr, 0.1 * lr), steps, strict=True)
@@ -49,5 +57,5 @@ def recipe(
     encoder, decoder, half = mlp((width, width), (2 * size,)), mlp((width, width), spec.shape), width // 2
     autoencoder = vae(encoder, decoder, (size,), coder, likelihood=gaussian(0.2))
     base = flow(coupling_flow(lambda out: mlp((half, half), (out,)), size, 4), (size,), prior)
-    corrected = tilted(base, mlp((half, half), ()), energy, kernel=partial(langevin, step=stride), steps=moves, alpha=0.1)
+    corrected = tilted(base, mlp((half, half), ()), energy, kernel=CHAINS[chain](stride), steps=moves, alpha=0.1)
     return Recipe(latent(autoencoder, corrected), steps, batch, unit(spec.levels), show=lambda x: x)

@@ -1,7 +1,7 @@
 """Digits of 8 x 8 pixels from a GAN that is then rewarded for ink: legible, in bold strokes; 1 min of one core.
 
 rewarded(adversarial(implicit(generator), critic), ink, way=pathwise(anchor)). A reward of the mean of all pixels greyed the
-paper rather than made strokes bolder.
+paper rather than made strokes bolder. With --rank the reward trains low-rank changes alone (DRaFT-LoRA, 2309.17400).
 """
 
 import optax
@@ -10,6 +10,7 @@ from genjax.config import Positive, Recipe
 from genjax.data import Spec, symmetric
 from genjax.families.gan import implicit, relativistic
 from genjax.hybrids.adversarial import adversarial
+from genjax.hybrids.lora import lora
 from genjax.hybrids.rewarded import pathwise, rewarded
 from genjax.nets import mlp
 
@@ -32,6 +33,7 @@ def recipe(
     gamma: float = 1.0,
     anchor: float = 1.0,
     reward_lr: Positive = 1e-4,
+    rank: int = 0,
 ) -> Recipe:
     """First the GAN of gan_digits, then its generator alone, which climbs the reward without a critic.
 
@@ -45,9 +47,11 @@ def recipe(
       gamma: weight of R1 and R2.
       anchor: reward that a squared distance of 1 a pixel costs, from what the generator of the first stage made of the noise.
       reward_lr: learning rate of Adam of the second stage at its peak; a cosine takes it to zero.
+      rank: of the changes that it trains; 0 for the weights themselves.
     """
     tx, climb = optax.adam(lr, b1=0.0, b2=0.99), optax.adam(optax.cosine_decay_schedule(reward_lr, steps[1]))
     generator, critic = mlp((width, width), spec.shape), mlp((width, width), ())
     gan = adversarial(implicit(generator, (latent,)), critic, tx, tx, game=relativistic, r1=gamma, r2=gamma)
+    gan = lora(gan, rank, waits=True) if rank else gan
     model = rewarded(gan, ink, climb, pathwise(anchor))
     return Recipe(model, steps, batch, prepare=symmetric(spec.levels), show=lambda x: 0.5 * x + 0.5)

@@ -350,6 +350,9 @@ TABLE: dict[str, Callable[..., Model]] = {
         toy_vae(tx), tilted(flow_of_codes(tx), small(()), tx or adam(), steps=2)
     ),
     "rewarded(adversarial(implicit))": lambda tx=None: rewarded(toy_gan(tx), brightness, tx or adam()),
+    "rewarded(lora(adversarial(implicit)))": lambda tx=None: rewarded(
+        lora(toy_gan(tx), 1, waits=True), brightness, tx or adam()
+    ),
     "rewarded(autoregressive)": lambda tx=None: rewarded(toy_pixels(tx), brightness, tx or adam(), likelihood(0.1)),
     "judged(autoregressive)": lambda tx=None: judged(
         toy_pixels(tx), small(()), tx or adam(), tx or adam(), cuts=2, rollouts=2
@@ -536,6 +539,7 @@ def compiled(name: str, stage: int = 0) -> Callable:
 
 BLIND = {  # stages that look at no data
     ("rewarded(adversarial(implicit))", 1),
+    ("rewarded(lora(adversarial(implicit)))", 1),
     ("rewarded(autoregressive)", 1),
     ("rewarded(latent(vae, diffusion))", 2),
 }

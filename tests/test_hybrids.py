@@ -95,6 +95,16 @@ def test_lora_goes_on_from_given_parameters_and_scales_by_alpha():
         lora(model, 0)
 
 
+def test_changes_that_wait_are_trained_by_the_reward_alone():
+    name = "rewarded(lora(adversarial(implicit)))"
+    moved = lambda before, after: any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True))
+    for stage, (base, change) in enumerate([(True, False), (False, True)]):
+        before = start(name, stage)
+        after, _ = compiled(name, stage)(before, batch())
+        old, new = before.params["model"], after.params["model"]
+        assert (moved(old["base"], new["base"]), moved(old["change"], new["change"])) == (base, change)
+
+
 # ---- drafts denoised -------------------------------------------------------------------------------------------------------
 
 

@@ -4,29 +4,34 @@
 
 for every matrix W (n, m); of a stack of matrices (scanned layers, the taps of a convolution) each has its own A and B. Vectors
 and numbers, which are few, change freely, so that what follows a mean or a scale still does. The model's own phases train the
-changes of the branches that they trained before.
+changes of the branches that they trained before; or the weights, as ever, and the changes wait for what comes after, such as
+the reward of `rewarded(lora(model, rank, waits=True), reward, tx)` (DRaFT-LoRA, 2309.17400).
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from genjax.model import Batch, Model, Params, Phase, stream
+from genjax.model import Batch, Model, Params, Phase, memory_under, stream, under
 
 CAPABILITIES = ("sample", "encode", "decode", "log_prob", "by_place", "bound", "complete", "memory", "energy", "denoise",
                 "infer")  # fmt: skip
 
 
-def lora(model: Model, rank: int, *, alpha: float | None = None, base: Params | None = None) -> Model:
-    """The model with the branches `base`, which nobody trains, and `change`.
+def lora(
+    model: Model, rank: int, *, alpha: float | None = None, base: Params | None = None, waits: bool = False
+) -> Model:
+    """The model with the branches `base`, which nobody trains unless the changes wait, and `change`.
 
     Args:
       model: any model.
       rank: of a change.
       alpha: scale of a change times `rank`; `rank` itself by default.
       base: trained parameters of the model to begin with; its own `init` where not given.
+      waits: the model's own phases train the base; the changes are for a combinator around.
     """
     if rank < 1:
         raise ValueError(f"lora needs rank >= 1, not {rank}")
@@ -40,9 +45,11 @@ def lora(model: Model, rank: int, *, alpha: float | None = None, base: Params | 
         loss = lambda params, key, batch: phase.loss(view(params), key, batch)
         return phase._replace(loss=loss, trains=tuple(f"change/{path}" for path in phase.trains))
 
-    return _seen_as(model, view)._replace(
+    lifted, seen = (partial(under, "base") if waits else low), _seen_as(model, view)
+    return seen._replace(
         init=init,
-        stages=tuple(tuple(low(phase) for phase in stage) for stage in model.stages),
+        memory=memory_under({"base": model}) if waits else seen.memory,
+        stages=tuple(tuple(lifted(phase) for phase in stage) for stage in model.stages),
         generates=tuple(f"change/{path}" for path in model.generates),
     )
 
