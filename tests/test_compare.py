@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from functools import cache
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from genjax.compare.__main__ import plan as planning
 from genjax.compare.course import longest, moments, train
 from genjax.compare.match import branches, nearest, parameters, same_parameters, with_steps, within
 from genjax.compare.plan import Options, asked, built, entries, entry, named, recipe_of, stored, with_parents
-from genjax.compare.seeds import Stack, parameters_of
+from genjax.compare.seeds import Stack, parameters_of, seconds_a_step
 from genjax.config import ROOT, load_recipe, parse
 from genjax.data import DataError, load
 from genjax.job import plan
@@ -333,3 +334,18 @@ def iter_until(lines, text):
         if text in line:
             return
     pytest.fail(f"it ended before {text}")
+
+
+def test_the_time_of_a_step_is_that_of_the_fastest_piece(monkeypatch):
+    """Of whole pieces, after one that does not count, until they took long enough; whatever else slowed the others."""
+    pieces, clock = iter([9.0, 0.4, 0.2, 0.5, 9.0, 3.0, 2.0, 4.0]), [0.0]
+
+    def advance(state, *given):
+        clock[0] += next(pieces)
+        return state, {}
+
+    stack = SimpleNamespace(recipe=SimpleNamespace(steps=(10, 10)), first=lambda: 0, next=lambda state, stage: state,
+                            blocks=lambda pieces: [(pieces[0], 0, 0)], advance=advance)  # fmt: skip
+    monkeypatch.setattr("genjax.compare.seeds.time.perf_counter", lambda: clock[0])
+    assert seconds_a_step(stack, 2) == pytest.approx([0.1, 1.0])
+    assert next(pieces, None) is None

@@ -397,6 +397,14 @@ def test_the_check_of_a_page_says_what_is_wrong(tmp_path, capsys):
     assert page_check.main([str(tmp_path / "none.html")]) == 2 and "which page" in capsys.readouterr().err
 
 
+def test_a_comparison_by_time_tells_what_had_more_or_less_of_it():
+    took = lambda **seconds: {"target": {"seconds": 100.0}, "models": [
+        {"name": name, "train_seconds": value} for name, value in seconds.items()]}  # fmt: skip
+    assert words.apart(took(vae=62.0, gan=105.0)).endswith("took from 0.62 (vae) to 1.05 times (gan) what was planned.")
+    assert words.apart(took(vae=120.0)).endswith("took 1.20 times what was planned.")
+    assert words.apart(took(vae=91.0, gan=109.0)) == "" and words.apart(took(vae=50.0) | {"target": {}}) == ""
+
+
 def test_seeds_and_facts_in_words():
     assert words.span([0, 1, 2, 3]) == "0-3" and words.span([0, 2, 3]) == "0, 2, 3" and words.span([5]) == "5"
     assert words.told({"a_b": [1, 2], "c": None, "d": 0.123456789}) == "a b 1 and 2; c none; d 0.123457"

@@ -11,8 +11,19 @@ def how(result: dict) -> str:
     seeded = f"{len(seeds)} seeds each ({span(seeds)})" if len(seeds) > 1 else f"seed {seeds[0]}"
     return (
         f"{many} model{'s' * (many > 1)} on {result['data']}, matched by {result['match']}, {seeded}, "
-        f"{result['samples']:,} samples a seed; features: {space(result)}."
+        f"{result['samples']:,} samples a seed; features: {space(result)}.{apart(result)}"
     )
+
+
+def apart(result: dict, most: float = 0.1) -> str:
+    """A sentence where training took another time than was planned, by more than `most` of it; else nothing."""
+    planned = (result.get("target") or {}).get("seconds")
+    taken = sorted((model["train_seconds"] / planned, model["name"]) for model in result["models"]) if planned else []
+    if not taken or max(1.0 - taken[0][0], taken[-1][0] - 1.0) <= most:
+        return ""
+    (least, first), (longest, last) = taken[0], taken[-1]
+    ends = f"from {least:.2f} ({first}) to {longest:.2f} times ({last})" if len(taken) > 1 else f"{least:.2f} times"
+    return f" The machine's pace changed: training took {ends} what was planned."
 
 
 def span(seeds: Sequence[int]) -> str:
