@@ -1,5 +1,6 @@
 """The command line and the run: what is refused, and that a stopped run comes to the same bits, through the real scripts."""
 
+import inspect
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import jax
 import numpy as np
@@ -18,7 +20,7 @@ import pytest
 import genjax.pieces
 from genjax import report
 from genjax.checkpoint import Checkpoints, steps
-from genjax.config import ROOT, parse
+from genjax.config import ROOT, load_recipe, parse
 from genjax.folder import opened
 from genjax.job import check, labels, plan
 from genjax.model import Loss, Phase
@@ -170,12 +172,25 @@ def test_samples_are_told_labels_in_turn_or_one_for_all(toy):
             labels(recipe, np.arange(2), label=wrong)
 
 
+RECIPES = sorted((ROOT / "configs").glob("*.py"))
+
+
+def switches(path):
+    """(recipe, option ...) for each other value of each knob that has a few, and the default values alone."""
+    knobs = inspect.signature(load_recipe(path).recipe).parameters.values()
+    of = lambda knob: [f"--{'no-' * knob.default}{knob.name.replace('_', '-')}"] if isinstance(knob.default, bool) else [
+        f"--{knob.name}={value}" for value in get_args(knob.annotation)
+        if get_origin(knob.annotation) is Literal and value != knob.default]  # fmt: skip
+    return [(path, ""), *((path, option) for knob in knobs for option in of(knob))]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda path: path.stem)
-def test_every_recipe_fits_its_data(path):
+@pytest.mark.parametrize(("path", "option"), [one for path in RECIPES for one in switches(path)],
+                         ids=lambda part: getattr(part, "stem", part))  # fmt: skip
+def test_every_recipe_fits_its_data(path, option):
     """Planning runs shapes through the step of every stage and through the sampler."""
     try:
-        assert plan(parse([str(path)])).recipe.steps
+        assert plan(parse([str(path), *filter(None, [option])])).recipe.steps
     except ValueError as error:
         if "read from a data folder" not in str(error):
             raise
