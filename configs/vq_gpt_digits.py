@@ -1,6 +1,6 @@
 """Digits of 8 x 8 pixels from a VQ autoencoder and a transformer of its codes: crisp, mostly legible; 2 min on a CPU.
 
-latent(vq, autoregressive). Two fifths of the samples are near copies of the data; after 1000 steps of the transformer
+latent(vq, autoregressive). Of 2000 samples two fifths are near copies of another; after 1000 steps of the transformer
 (--steps 4000 1000) a quarter, after 500 hardly any, but fewer are legible.
 """
 
