@@ -28,8 +28,7 @@ def recipe(
 ) -> Recipe:
     """Cosine schedule, min-SNR weight, and the variational bound in bits a dimension for evaluation.
 
-    The bound's chain is short: a finer one pays for noise that this network does not tell from the grey levels, twice as much
-    for 200 steps.
+    The bound's chain is short: a finer one pays for noise that this network does not tell from the grey levels.
 
     Args:
       spec: of the data.

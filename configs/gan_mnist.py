@@ -1,7 +1,7 @@
 """MNIST from a GAN of residual networks without normalization: two thirds are legible, thin; 16 min on one core.
 
-adversarial(implicit(generator), critic), relativistic pairs with R1 + R2, R3GAN's recipe (2501.05441) in small: more steps and
-channels make it better. Needs a data folder with `mnist` (--data-dir or GENJAX_DATA).
+adversarial(implicit(generator), critic), relativistic pairs with R1 + R2, R3GAN's recipe (2501.05441) in small. Needs a data
+folder with `mnist` (--data-dir or GENJAX_DATA).
 """
 
 import optax
