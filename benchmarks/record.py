@@ -40,6 +40,8 @@ def row(
     reference: float | str = "",
     source: str = "",
     note: str = "",
+    floor: float | None = None,
+    space: str = "",
 ) -> dict[str, Any]:
     """One line of RESULTS.md.
 
@@ -53,6 +55,8 @@ def row(
       bar: what was asked for, in words ("<= 87.46"); `met` says whether these values reach it.
       reference: the published or rival number, `source` where it stands.
       note: what a reader must know to judge the number.
+      floor: of a distance and the like, the same between two halves of the data.
+      space: how many samples it is of, and the features it is taken in.
     """
     return locals()
 

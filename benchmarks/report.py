@@ -89,23 +89,22 @@ def wide(rows: Sequence[dict[str, Any]], here: str) -> list[tuple[str, ...]]:
     head = [("recipe", *metrics, "how"), ("---", *("---:" for _ in metrics), "---")]
     line = lambda name, found: (name, *(in_short(found[m]) if m in found else "" for m in metrics), how(found.values(), here))
     every = {row["metric"]: row for row in rows}
-    floors = [(re.search(r"floor ([^,]+),", every[m]["note"]) or ["", ""])[1] for m in metrics]
-    below = [("*one half of the data against the other*", *floors, ""),
-             ("*held-out data for samples*", *(number(every[m]["reference"]) for m in metrics), "")]  # fmt: skip
+    told = lambda field: (number("" if (x := every[m].get(field)) is None else x) for m in metrics)
+    below = [("*one half of the data against the other*", *told("floor"), ""),
+             ("*held-out data for samples*", *told("reference"), "")]  # fmt: skip
     return [*head, *(line(key[0], found) for key, found in models.items()), *(one for one in below if any(one[1:]))]
 
 
 def in_short(row: dict[str, Any]) -> str:
     """The value, and of a likelihood or a speed what it is of."""
-    about = "" if "floor" in row["note"] else row["note"].split(",")[0].replace("network evaluations a sample", "NFE")
+    about = "" if row.get("space") else row["note"].split(",")[0].replace("network evaluations a sample", "NFE")
     return f"{value(row | {'unit': ''})} ({about})" if about else value(row | {"unit": ""})
 
 
 def how(rows: Iterable[dict[str, Any]], here: str) -> str:
     """Samples, seeds, features, commit and date of a model's rows."""
     rows = list(rows)
-    found = [re.search(r"(n \d+).*space: classifier[^(]*\(([^)]*)\)", row["note"]) for row in rows]
-    sampled = next((f"{one[1]}; classifier of {one[2]}" for one in found if one), "")
+    sampled = next((row["space"] for row in rows if row.get("space")), "")
     places = dict.fromkeys(place(row["measured"], here) for row in rows)
     return "; ".join(filter(None, (f"seeds {', '.join(map(str, rows[0]['seeds']))}", sampled, *places)))
 

@@ -1,6 +1,6 @@
 """What steps of a sampler are worth on MNIST, by Frechet distance in the features of a classifier of MNIST.
 
-    python -m benchmarks.samplers_mnist                    # two hours and a half on one core; the same command goes on
+    python -m benchmarks.samplers_mnist                    # three hours on one core; the same command goes on
     python -m benchmarks.samplers_mnist --steps 100 50 --samples 200 --dry
 
 One network, a UNet over patches of 2 x 2 pixels that is told the label, v-prediction on DDPM's own process, its noise rate
@@ -134,8 +134,6 @@ def drawn(way: Way, params: genjax.Params, count: int) -> tuple[list[np.ndarray]
     group = min(GROUP, count)
     labels, params, sets, seconds = jnp.arange(group) % CLASSES, params[way.branch], [], []
     sample = jax.jit(model.sample).lower(params, keys_of(0, count, group)[0], labels).compile()
-    if way.steps < 100:  # the first call of a compiled program is slower; of a long one that does not show
-        jax.block_until_ready(sample(params, keys_of(0, count, group)[0], labels))
     for number in range(way.sets):
         keys, began = keys_of(number, count, group), time.perf_counter()
         x = np.concatenate([np.asarray(sample(params, some, labels)) for some in keys])

@@ -175,13 +175,19 @@ def test_samples_are_told_labels_in_turn_or_one_for_all(toy):
 RECIPES = sorted((ROOT / "configs").glob("*.py"))
 
 
+def others(knob):
+    """The options that give a knob each other value, where it has a few."""
+    name = knob.name.replace("_", "-")
+    if isinstance(knob.default, bool):
+        return [f"--no-{name}" if knob.default else f"--{name}"]
+    few = get_args(knob.annotation) if get_origin(knob.annotation) is Literal else ()
+    return [f"--{name}={value}" for value in few if value != knob.default]
+
+
 def switches(path):
-    """(recipe, option ...) for each other value of each knob that has a few, and the default values alone."""
+    """(recipe, option): none, and each other value of a knob that has a few."""
     knobs = inspect.signature(load_recipe(path).recipe).parameters.values()
-    of = lambda knob: [f"--{'no-' * knob.default}{knob.name.replace('_', '-')}"] if isinstance(knob.default, bool) else [
-        f"--{knob.name}={value}" for value in get_args(knob.annotation)
-        if get_origin(knob.annotation) is Literal and value != knob.default]  # fmt: skip
-    return [(path, ""), *((path, option) for knob in knobs for option in of(knob))]
+    return [(path, ""), *((path, option) for knob in knobs for option in others(knob))]
 
 
 @pytest.mark.slow

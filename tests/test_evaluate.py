@@ -267,9 +267,8 @@ def test_a_report_has_a_line_a_run_and_floors_below():
     from benchmarks.record import row
     from benchmarks.report import by_data
 
-    speed, space = "2 network evaluations a sample, 7 parameters", "classifier of toys (4 features, 0a1b)"
-    note = f"floor 0.25, n 9 (3 for the self-score), space: {space}"
-    far = lambda recipe, value, seed: row(recipe, "distance", [value], seeds=[seed], reference=0.5, note=note)
+    speed, told = "2 network evaluations a sample, 7 parameters", {"reference": 0.5, "floor": 0.25, "space": "n 9; toys"}
+    far = lambda recipe, value, seed: row(recipe, "distance", [value], seeds=[seed], **told)
     rows = [far("a on toys", 1.0, 0), far("a on toys", 2.0, 1), far("b on toys", 3.0, 0) | {"keywords": {"width": 8}},
             row("b on toys", "samples", [9.0], seeds=[0], keywords={"width": 8}, note=speed),
             far("a on others", 4.0, 0)]  # fmt: skip
@@ -278,9 +277,9 @@ def test_a_report_has_a_line_a_run_and_floors_below():
     _, toys, others = by_data(about | {"rows": rows}).split("On ")
     assert toys.splitlines() == [
         "toys:", "", "| recipe | distance | samples | how |", "| --- | ---: | ---: | --- |",
-        "| a | 1 |  | seeds 0; n 9; classifier of 4 features, 0a1b; old, then on there |",
-        "| a | 2 |  | seeds 1; n 9; classifier of 4 features, 0a1b; new, now |",
-        "| b `width=8` | 3 | 9 (2 NFE) | seeds 0; n 9; classifier of 4 features, 0a1b; new, now |",
+        "| a | 1 |  | seeds 0; n 9; toys; old, then on there |",
+        "| a | 2 |  | seeds 1; n 9; toys; new, now |",
+        "| b `width=8` | 3 | 9 (2 NFE) | seeds 0; n 9; toys; new, now |",
         "| *one half of the data against the other* | 0.25 |  |  |",
         "| *held-out data for samples* | 0.5 |  |  |", "",
     ]  # fmt: skip

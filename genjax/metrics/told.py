@@ -125,7 +125,8 @@ def rows_of(folder: Path, config: dict[str, Any], found: dict[str, Any]) -> list
                  for unit, value in numbers.items() if value is not None]  # fmt: skip
     for row in found["metrics"].values():
         note = f"floor {number(row['floor'])}, n {row['n'][1]} ({row['n_self'][1]} for the self-score), space: {row['space']}"
-        own = {"reference": row["self"], "source": "held-out reals"} if row["self"] is not None else {}
+        own = {"floor": row["floor"], "space": f"n {row['n'][1]}; {row['space']}"}
+        own |= {"reference": row["self"], "source": "held-out reals"} if row["self"] is not None else {}
         if row["value"] is not None:
             rows.append(common | {"metric": row["label"], "values": [row["value"]], "note": note} | own)
     if speed := found.get("speed"):
