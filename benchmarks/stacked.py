@@ -28,7 +28,7 @@ import genjax
 from benchmarks import chunks, progress
 from benchmarks.chunks import Clock
 from benchmarks.progress import Progress
-from benchmarks.record import record, row
+from benchmarks.record import kept, record, row
 from genjax.data import Dataset, Spec, Split, load, row_block
 from genjax.families.gan import implicit, non_saturating, relativistic
 from genjax.hybrids.adversarial import adversarial
@@ -197,7 +197,8 @@ def main() -> None:
         rows += progress.entry(args.folder, words)["rows"]
         if not args.dry:
             command = f"python -m benchmarks.stacked --setting {args.setting}" + f" --steps {args.steps}" * bool(args.steps)
-            record(f"stacked_{args.setting}", f"Stacked MNIST, {args.setting}", command, rows)
+            name = f"stacked_{args.setting}"
+            record(name, f"Stacked MNIST, {args.setting}", command, kept(name, rows))
 
 
 if __name__ == "__main__":
