@@ -75,6 +75,18 @@ def gaussian(scale: float | None = None) -> Likelihood:
     )
 
 
+def laplace(scale: float) -> Likelihood:
+    """Continuous data by their absolute error, which keeps the flat colours of drawings; theta: the mean, and median."""
+
+    def log_prob(theta, x):
+        return flat_sum(-jnp.abs(x - theta) / scale - jnp.log(2 * scale))
+
+    def draw(keys, theta):
+        return theta + scale * jax.vmap(lambda key: jax.random.laplace(key, theta.shape[1:]))(keys)
+
+    return Likelihood(1, log_prob, lambda theta: theta, draw)
+
+
 def discretized_logistic(levels: int = 256) -> Likelihood:
     """Discrete data on the grid k / (levels - 1), k = 0 .. levels - 1 (1701.05517, one component): a logistic integrated over
     the bin of each level, the outermost bins reaching to infinity, so the probabilities sum to 1. theta: mean, log scale.

@@ -169,7 +169,7 @@ def measure(
       ValueError: an unknown metric, one asked for by name that cannot be had, samples that are not finite or too few.
     """
     check_names(wanted or ())
-    lacking = {name: why for name in wanted or METRICS if (why := lacks(name, recipe, data))}
+    lacking = {name: why for name in wanted or METRICS if (why := lacks(name, recipe, data, features, split))}
     if wanted and lacking:
         raise ValueError("; ".join(lacking.values()))
     names = [name for name in wanted or METRICS if name not in lacking]
@@ -184,12 +184,18 @@ def measure(
     return finite(found)
 
 
-def lacks(name: str, recipe: Recipe, data: Dataset) -> str:
+def lacks(name: str, recipe: Recipe, data: Dataset, features: Features, split: str) -> str:
     """Why a metric cannot be had of this model on these data, or nothing."""
     if name == "likelihood" and scorer(recipe.model, 1) is None:
         return "likelihood needs a model with `log_prob` or `bound`, and this one has neither: leave it out of --metrics"
     if name == "modes" and not against.has_modes(data.name):
         return f"modes are counted on toys of Gaussians around points, ring and grid, not on {data.name}"
+    if name == "frechet" and split in data.splits:
+        x = data.splits[split].x
+        rows, long = min(len(x), against.most(data)), features.apply(against.shown_reals(data.spec, x[:2])).shape[1]
+        if rows <= long:
+            return (f"the {rows} rows of split {split!r} are too few for the covariance of {long} features: "
+                    "take another --features, or leave frechet out of --metrics")  # fmt: skip
     return ""
 
 
@@ -201,9 +207,6 @@ def of_samples(
     long = features.apply(reals.reference[:2]).shape[1]
     if "frechet" in names and samples <= long:
         raise ValueError(f"--samples {samples} are too few for the covariance of {long} features: draw {long + 1} or more")
-    if "frechet" in names and len(reals.reference) <= long:
-        raise ValueError(f"the {len(reals.reference)} rows of split {split!r} are too few for the covariance of {long} "
-                         "features: take another --features, or leave frechet out of --metrics")  # fmt: skip
     shown, y = drawn(recipe, params, samples)
     of = against.clouds(features, reals, shown)
     values = of if features.name == "raw" else against.clouds(raw(), reals, shown)

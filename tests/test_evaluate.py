@@ -169,9 +169,9 @@ def test_the_truth_scores_like_held_out_data(of_ring):
     assert json.loads(json.dumps(of_ring)) == of_ring
 
 
-def bad(said, wanted=None, samples=70, **fields):
+def bad(said, wanted=None, samples=70, rows=100, **fields):
     """`measure` refuses with these words in one line."""
-    data = Dataset("grey", Spec(table.SHAPE, 17, 3), {name: grey(100) for name in ("train", "valid", "test")})
+    data = Dataset("grey", Spec(table.SHAPE, 17, 3), {name: grey(rows) for name in ("train", "valid", "test")})
     model = model_of(sample=lambda params, keys, y=None: normal(keys, table.SHAPE), **fields)
     with pytest.raises(ValueError, match=said) as error:
         measure(recipe_of(model), {}, data, samples=samples, features=raw(), wanted=wanted)
@@ -184,6 +184,15 @@ def test_what_cannot_be_measured_is_refused_in_one_line():
     bad("modes are counted on toys", ("modes",))
     bad("likelihood needs a model with `log_prob` or `bound`", ("likelihood",))
     bad("--samples 16 are too few for the covariance of 16 features: draw 17", samples=16)
+    bad("16 rows of split 'train' are too few for the covariance of 16 features", ("frechet",), rows=16)
+
+
+def test_few_data_leave_the_covariance_out():
+    data = Dataset("grey", Spec(table.SHAPE, 17, 3), {name: grey(80) for name in ("train", "valid", "test")})
+    recipe = recipe_of(model_of(sample=lambda params, keys, y=None: normal(keys, table.SHAPE)))
+    wide = raw()._replace(apply=lambda x: np.tile(raw().apply(x), 5))  # 80 features
+    found = measure(recipe, {}, data, samples=90, features=wide)
+    assert "frechet" not in found["metrics"] and found["metrics"]["kernel"]["value"] is not None
 
 
 def test_samples_that_are_not_finite_name_the_seed():

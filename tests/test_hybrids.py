@@ -271,6 +271,8 @@ def test_rewards_that_do_not_fit_are_refused():
         rewarded(toy_vae(), lambda x, y=None: x, adam()).init(KEYS[0], batch())
     with pytest.raises(ValueError, match="by likelihood needs a model with `log_prob`"):
         rewarded(toy_vae(), lambda x, y=None: x.sum((1, 2, 3)), adam(), likelihood())
+    with pytest.raises(ValueError, match=r"they train base/.*; it samples through change/decoder\. Give way=pathwise"):
+        rewarded(lora(toy_vae(), 1, waits=True), brightness, adam(), filtered())
     model = rewarded(tokens(), lambda x, y=None: x.sum(1), adam())
     data = as_batch(jnp.zeros((2, 2), jnp.int32))
     with pytest.raises(ValueError, match="way=likelihood"):

@@ -11,7 +11,15 @@ import pytest
 
 import genjax
 from genjax.bijections import actnorm, causal, chain, planar
-from genjax.densities import bernoulli, discretized_logistic, gaussian, log_sigmoid_difference, normal_kl, normal_log_prob
+from genjax.densities import (
+    bernoulli,
+    discretized_logistic,
+    gaussian,
+    laplace,
+    log_sigmoid_difference,
+    normal_kl,
+    normal_log_prob,
+)
 from genjax.families.diffusion import clean, noise, velocity
 from genjax.families.flow import flow
 from genjax.families.gan import hinge, implicit, non_saturating, relativistic
@@ -78,6 +86,16 @@ def test_gaussian_integrates_to_one_and_has_its_moments():
     np.testing.assert_allclose((draws.mean(), draws.std()), (0.3, np.exp(-0.5)), atol=0.02)
     wanted = 2 * (-0.5 - np.log(2 * (2 * np.pi) ** 0.5))  # two dimensions, each one scale away
     np.testing.assert_allclose(gaussian(2.0).log_prob(theta, theta + 2.0), wanted, rtol=1e-6)
+
+
+def test_laplace_integrates_to_one_and_has_its_moments():
+    theta, grid = jnp.array([[0.3]]), jnp.linspace(-8, 8, 4001)[:, None]
+    density = jnp.exp(laplace(0.5).log_prob(jnp.tile(theta, (4001, 1)), grid))
+    np.testing.assert_allclose(jnp.trapezoid(density, grid[:, 0]), 1.0, rtol=1e-4)
+    draws = laplace(0.5).draw(jax.random.split(KEY, 20_000), jnp.tile(theta, (20_000, 1)))
+    np.testing.assert_allclose((draws.mean(), draws.std()), (0.3, 0.5 * 2**0.5), atol=0.02)
+    two = jnp.array([[0.3, -0.5]])
+    np.testing.assert_allclose(laplace(2.0).log_prob(two, two + 2.0), 2 * (-1 - np.log(4.0)), rtol=1e-6)
 
 
 def test_normal_kl_equals_quadrature():

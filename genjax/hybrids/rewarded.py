@@ -113,8 +113,10 @@ def filtered(share: float = 0.25) -> Way:
     def way(model: Model, reward: Reward):
         own = [phase for phase in model.stages[-1] if set(phase.trains) & set(model.generates)]
         if not own:
+            trained = ", ".join(path for phase in model.stages[-1] for path in phase.trains)
             raise ValueError(
-                "rewarded by filtered() learns by the model's own losses, and none of its last stage trains its sampler"
+                "rewarded by filtered() learns by the model's own losses, and none of its last stage trains its sampler: "
+                f"they train {trained}; it samples through {', '.join(model.generates)}. Give way=pathwise() or likelihood()"
             )
 
         def loss(params: Params, reference: Params, key: jax.Array, batch: Batch) -> Loss:

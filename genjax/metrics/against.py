@@ -48,15 +48,19 @@ class Reals(NamedTuple):
     labels: np.ndarray | None  # of `held`
 
 
+def most(data: Dataset) -> int:
+    """How many reference rows of its size are compared."""
+    return max(1, min(REALS, NUMBERS // int(np.prod(data.spec.shape))))
+
+
 def reals(data: Dataset, split: str, size: int, seed: int) -> Reals:
     """The reference rows of a split and the held-out rows of the others, at most `size` and REALS."""
     if split not in data.splits:
         raise ValueError(f"{data.name} has no split {split!r}; there are {', '.join(data.splits)}")
     rng = np.random.default_rng(seed)
-    most = max(1, min(REALS, NUMBERS // int(np.prod(data.spec.shape))))
-    take = lambda one, most: np.sort(rng.permutation(len(one.x))[:most])
+    take = lambda one, size: np.sort(rng.permutation(len(one.x))[:size])
     others = [(one, take(one, size)) for name, one in data.splits.items() if name != split]
-    own = take(data.splits[split], most)
+    own = take(data.splits[split], most(data))
     x = np.concatenate([one.x[rows] for one, rows in others])
     order = rng.permutation(len(x))[:size]
     labelled = all(one.y is not None for one, _ in others)
