@@ -8,7 +8,8 @@
     NLL_test     nats a token of 10 000 other sequences of the oracle under the model: high where it gives up some of them
 
 A lower temperature trades the second for the first in any model, so that one of them says little (1811.02549, "Language GANs
-falling short"): beside SeqGAN stand both numbers of the model of maximum likelihood it began with, at several temperatures.
+falling short"): beside SeqGAN stand both numbers of the model of maximum likelihood it began with, at several temperatures;
+and how well the critic tells sequences of the oracle from samples, those it was trained on and others.
 The generator is the paper's, an LSTM of 32 with embeddings of 32, 5000 tokens, 20 places, 10 000 training sequences. What is
 measured is the running average of the parameters after the last step of each stage, once; schedules were set beforehand.
 """
@@ -27,11 +28,11 @@ import optax
 import genjax
 from benchmarks.record import record, row
 from genjax.config import ROOT, load_recipe
-from genjax.data import load, oracle_nats, row_block
+from genjax.data import Split, load, oracle_nats, row_block
 from genjax.families.autoregressive import autoregressive
 from genjax.heads import Head, categorical
 from genjax.model import Model, as_batch
-from genjax.nets import lstm
+from genjax.nets import lstm, text_critic
 
 LEVELS, PLACES, BATCH, ROWS, CHUNK, LOOKS, AVERAGE = 5000, 20, 64, 1000, 20, 8, 0.99
 STEPS, EVERY = (5000, 1500, 2400), 3  # the generator's move is one in so many of both
@@ -102,6 +103,14 @@ def train(model: Model, x: np.ndarray, seed: int, steps: list[int], look: Callab
     return kept, minutes
 
 
+def told_apart(model: Model, params: genjax.Params, splits: dict[str, Split], seed: int) -> dict[str, float]:
+    """How often the critic ranks a sequence of each split above a sample (the area under its ROC curve; 0.5 is chance)."""
+    judge = jax.jit(lambda x: text_critic(LEVELS).apply(params["critic"], x))
+    drawn = judge(jax.jit(model.sample)(params, jax.random.split(jax.random.key(20_000 + seed), 2 * ROWS)))
+    above = lambda x: float((np.asarray(judge(x))[:, None] > np.asarray(drawn)).mean())
+    return {name: above(splits[name].x[: 2 * ROWS]) for name in ("train", "test")}
+
+
 def curve_at(points: list[Seen], oracle: float) -> float:
     """NLL of data that the points have where NLL_oracle is that, between neighbours in proportion; NaN outside of them."""
     points = sorted(points)
@@ -119,8 +128,8 @@ def one_seed(seed: int, steps: list[int]) -> dict[str, Seen | float]:
         now = seen(params, valid, seed)
         print(json.dumps(told | {"oracle": round(now.oracle, 3), "valid": round(now.data, 3)}), flush=True)
 
-    (untrained, mle, _, both), minutes = train(model, splits["train"].x, seed, steps, look)
-    found = {"untrained": seen(untrained, test, seed)}
+    (untrained, mle, judge, both), minutes = train(model, splits["train"].x, seed, steps, look)
+    found = {"untrained": seen(untrained, test, seed), "critic": told_apart(model, judge, splits, seed)}
     for temperature in TEMPERATURES:
         found[f"MLE {temperature:g}"] = measure(cooled(temperature), nats)(mle, test, seed)
     found["SeqGAN"] = seen(both, test, seed)
@@ -133,7 +142,7 @@ def one_seed(seed: int, steps: list[int]) -> dict[str, Seen | float]:
 def rows_of(found: list[dict], seeds: list[int], steps: list[int]) -> list[dict]:
     """The rows of all seeds so far."""
     minutes = np.mean([one["minutes"] for one in found], axis=0)
-    about = dict(seeds=seeds, unit="nats a token")
+    about, share = dict(seeds=seeds, unit="nats a token"), dict(seeds=seeds, unit="share")
     told = {"steps": steps, "batch": BATCH, "cuts": CUTS, "rollouts": ROLLOUTS, "every": EVERY}
 
     def both(name: str, what: str, note: str = "", **asked) -> list[dict]:
@@ -148,6 +157,9 @@ def rows_of(found: list[dict], seeds: list[int], steps: list[int]) -> list[dict]
     lines += both("MLE 1", "maximum likelihood", note, bar="<= 9.038", reference=9.038, source=PAPER)
     note = f"after it {minutes[1]:.1f} min of the critic alone and {minutes[2]:.0f} min of both"
     lines += both("SeqGAN", "SeqGAN", note, bar="<= 8.736", reference=8.736, source=PAPER)
+    for name, what in (("train", "sequences it was shown"), ("test", "others of the oracle")):
+        apart = [one["critic"][name] for one in found]
+        lines += [row("critic of SeqGAN before the game", f"{what} ranked above samples", apart, note="chance is 0.5", **share)]
     there = [one["MLE there"] for one in found]
     gave = f"between the rows below; SeqGAN's own NLL_test is {np.mean([one['SeqGAN'].data for one in found]):.3f}"
     if np.isfinite(there).all():
