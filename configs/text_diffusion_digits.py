@@ -12,7 +12,7 @@ from genjax.data import Spec, symmetric
 from genjax.data.texts import NUMBERS, reader
 from genjax.families.diffusion import diffusion
 from genjax.hybrids.conditioned import conditioned
-from genjax.nets import pooled, reading, timed_mlp
+from genjax.nets import encoder, pooled, reading, timed_mlp
 
 data = "digits/captions"
 
@@ -28,6 +28,7 @@ def recipe(
     guidance: Positive = 2.0,
     sampling_steps: int = 50,
     captions: tuple[str, ...] = NUMBERS,
+    transformer: bool = False,
 ) -> Recipe:
     """The diffusion model of diffusion_digits, told what an encoder makes of the letters; the encoder learns along.
 
@@ -42,11 +43,13 @@ def recipe(
       guidance: scale of classifier-free guidance; 1 for none.
       sampling_steps: of one sample; each evaluates the network twice.
       captions: that the grids are drawn with, in turn.
+      transformer: reads the captions in the place of convolutions.
     """
     read = reader(spec.letters, spec.length)
     tx = optax.adam(optax.cosine_decay_schedule(lr, steps))
     asked = {"classes": GIVEN, "drop": drop, "guidance": guidance}
     model = diffusion(timed_mlp((width, width, width), spec.shape), spec.shape, tx, steps=sampling_steps, **asked)
-    text = pooled(reading(len(spec.letters) + 1, words))
+    letters, small = len(spec.letters) + 1, {"width": 64, "depth": 2}
+    text = pooled(encoder(letters, words, spec.length, **small) if transformer else reading(letters, words))
     show = lambda x: 0.5 * x + 0.5
     return Recipe(conditioned(model, text), (steps,), batch, symmetric(spec.levels), show, read_caption=read, captions=captions)
