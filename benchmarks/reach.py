@@ -26,7 +26,7 @@ def rows_of(folder: Path) -> list[dict]:
     try:
         reach, sure = (np.array([line[f"reach/{name}"] for line in lines]) for name in ("T", "sure"))
     except KeyError:
-        raise SystemExit(f"{folder} has no reach/T in metrics.jsonl: give runs of diffusion_gan_digits, gan_ada_digits") from None
+        raise SystemExit(f"{folder} has no reach/T: give runs of diffusion_gan_digits or gan_ada_digits") from None
     target, tenth = config["knobs"]["target"], max(1, len(lines) // 10)
     above = (sure[1:] + sure[:-1]) / 2 - target
     name = f"{config['recipe']}, target {target:g}"
