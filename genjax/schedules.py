@@ -223,9 +223,20 @@ def trailing_grid(chain: int = 1000) -> Grid:
     """Every so-many-th of the `chain` times of a discrete process, the last one first (2305.08891, section 3.3)."""
 
     def grid(process, steps):
-        if _some(steps) > chain:
-            raise ValueError(f"{steps} steps on a chain of {chain}: a sampler cannot take more steps than its chain has")
-        return jnp.asarray(np.round(chain - np.arange(steps + 1) * (chain / steps)) / chain, float)
+        return jnp.asarray(np.round(chain - np.arange(steps + 1) * _stride(chain, steps)) / chain, float)
+
+    return grid
+
+
+def leading_grid(chain: int = 1000) -> Grid:
+    """Every so-many-th of the `chain` times of a discrete process, the first one last, then 0, as in DDIM (2010.02502).
+
+    It begins short of the end of the span, by a part of a step, and its last step is one of the chain itself, so that noise
+    which a sampler added before is left in.
+    """
+
+    def grid(process, steps):
+        return _ended(jnp.asarray((1 + np.floor(np.arange(steps)[::-1] * _stride(chain, steps))) / chain, float))
 
     return grid
 
@@ -246,6 +257,12 @@ def _some(steps: int) -> int:
     if steps < 1:
         raise ValueError(f"a sampler takes at least one step, but steps={steps}; give steps=1 or more")
     return steps
+
+
+def _stride(chain: int, steps: int) -> float:
+    if _some(steps) > chain:
+        raise ValueError(f"{steps} steps on a chain of {chain}: a sampler cannot take more steps than its chain has")
+    return chain / steps
 
 
 def edges(process: Process, least: float, most: float) -> tuple[jax.Array, jax.Array]:

@@ -17,6 +17,7 @@ from genjax.schedules import (
     exploding,
     from_betas,
     karras_grid,
+    leading_grid,
     linear,
     log_snr_grid,
     ratio,
@@ -129,7 +130,9 @@ def test_a_step_back_is_the_papers_posterior():
 
 @processes
 @pytest.mark.parametrize(
-    "grid", [uniform_grid(), karras_grid(), log_snr_grid(), trailing_grid()], ids=["uniform", "karras", "log_snr", "trailing"]
+    "grid",
+    [uniform_grid(), karras_grid(), log_snr_grid(), trailing_grid(), leading_grid()],
+    ids=["uniform", "karras", "log_snr", "trailing", "leading"],
 )
 def test_grids_fall_to_zero_in_as_many_steps_as_asked(name, grid):
     for steps in (1, 2, 9):
@@ -137,6 +140,12 @@ def test_grids_fall_to_zero_in_as_many_steps_as_asked(name, grid):
         assert times.shape == (steps + 1,)
         assert times[-1] == 0.0
         assert (jnp.diff(times) < 0).all()
+
+
+def test_grids_of_a_chain_begin_or_end_with_its_own_step():
+    np.testing.assert_allclose(trailing_grid(10)(ddpm(10), 3), [1.0, 0.7, 0.3, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(leading_grid(10)(ddpm(10), 3), [0.7, 0.4, 0.1, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(leading_grid(10)(ddpm(10), 10), trailing_grid(10)(ddpm(10), 10), rtol=1e-6)
 
 
 def test_karras_grid_is_the_papers_and_even_in_the_time_of_exploding():
@@ -281,11 +290,13 @@ def test_the_true_variance_makes_ancestral_steps_exact():
 
 
 def test_bad_input_is_refused():
-    for grid in (uniform_grid(), karras_grid(), log_snr_grid(), trailing_grid()):
+    for grid in (uniform_grid(), karras_grid(), log_snr_grid(), trailing_grid(), leading_grid()):
         with pytest.raises(ValueError, match="at least one step, but steps=0; give steps=1"):
             grid(cosine(), 0)
     with pytest.raises(ValueError, match="more steps than its chain"):
         trailing_grid(10)(ddpm(10), 11)
+    with pytest.raises(ValueError, match="more steps than its chain"):
+        leading_grid(10)(ddpm(10), 11)
     with pytest.raises(ValueError, match="orders 1 to 3, but order=4"):
         dpm_solver_pp(4)
     assert At._fields == ("t", "alpha", "sigma")

@@ -22,6 +22,7 @@ from genjax.schedules import (
     exploding,
     from_betas,
     karras_grid,
+    leading_grid,
     ratio,
     straight,
     trailing_grid,
@@ -260,3 +261,6 @@ def test_grids_are_theirs():
         np.testing.assert_allclose(CHAIN * ours[:-1] - 1, ddim_of_theirs.timesteps, atol=1e-9)
         ours = ratio(exploding(), karras_grid()(exploding(), count))
         np.testing.assert_allclose(ours, edm_of_theirs.sigmas, rtol=1e-5)
+    for count in (1, 50, 500):  # theirs rounds the stride of others
+        (leading := DDIMScheduler(timestep_spacing="leading")).set_timesteps(count)
+        np.testing.assert_allclose(CHAIN * leading_grid(CHAIN)(cosine(), count)[:-1] - 1, leading.timesteps, atol=1e-9)
