@@ -1,6 +1,7 @@
 """Sequences of a known LSTM from SeqGAN (1609.05473): numbers, not a picture; some twenty minutes of one core.
 
-judged(autoregressive(lstm), text_critic). How likely they are by the known one, and what that is worth: see benchmarks.seqgan.
+judged(autoregressive(lstm), text_critic). How likely they are by the known one, and what that is worth: see benchmarks.seqgan;
+the critic learns its 10 000 sequences by heart and hardly tells others from samples, so that its verdict helps little.
 Needs a data folder with `seqgan_oracle` (--data-dir or GENJAX_DATA).
 """
 
