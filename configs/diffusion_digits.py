@@ -38,7 +38,8 @@ def recipe(
       lr: peak learning rate of Adam, which a cosine takes to zero.
       sampling_steps: network evaluations of one sample.
       learned: the variances too (2102.09672), of a chain of as many steps, from which samples are then drawn at random.
-      flow_steps: with so many, 60 say, the exact likelihood of dequantized pixels by the probability flow, not the bound.
+      flow_steps: with so many, the exact likelihood of dequantized pixels by the probability flow (2011.13456) in the place of
+        the bound; 60 are off by 0.002 bits/dim.
     """
     *sides, channels = spec.shape
     denoiser = timed_mlp((width, width, width), (*sides, (2 if learned else 1) * channels))
