@@ -43,7 +43,8 @@ def recipe(
       guidance: scale of classifier-free guidance; 1 for none.
       sampling_steps: of one sample; each evaluates the network twice.
       captions: that the grids are drawn with, in turn.
-      transformer: reads the captions in the place of convolutions.
+      transformer: reads the captions in the place of convolutions, as well where they are worded as in training and hardly
+        otherwise: it learns each place by itself.
     """
     read = reader(spec.letters, spec.length)
     tx = optax.adam(optax.cosine_decay_schedule(lr, steps))
