@@ -11,7 +11,7 @@ from genjax.conditions import GIVEN
 from genjax.config import Fraction, Positive, Recipe
 from genjax.data import Spec, symmetric
 from genjax.data.texts import reader
-from genjax.densities import laplace
+from genjax.densities import gaussian
 from genjax.families.diffusion import diffusion
 from genjax.families.vae import vae
 from genjax.hybrids.adversarial import adversarial, reconstructions
@@ -26,17 +26,16 @@ CAPTIONS = ("grinning face", "red heart", "green apple", "blue circle", "cat fac
 
 def recipe(
     spec: Spec,
-    channels: int = 6,
-    fine: int = 64,
+    channels: int = 8,
     widths: tuple[int, int] = (32, 64),
     width: int = 128,
-    steps: tuple[int, int] = (7000, 16_000),
+    steps: tuple[int, int] = (6000, 12_000),
     batch: int = 32,
     lr: Positive = 1e-3,
     verdict: Positive = 1e-4,
     gamma: float = 0.1,
     drop: Fraction = 0.1,
-    guidance: Positive = 4.0,
+    guidance: Positive = 2.0,
     sampling_steps: int = 30,
     captions: tuple[str, ...] = CAPTIONS,
 ) -> Recipe:
@@ -44,9 +43,8 @@ def recipe(
 
     Args:
       spec: of the data, which have captions.
-      channels: of a code, whose sides are half of the picture's.
-      fine: channels of the autoencoder, which has one level.
-      widths: channels of the critic's levels, the finest first.
+      channels: of a code, whose sides are a quarter of the picture's.
+      widths: channels of the autoencoder's levels, the finest first; also of the critic's.
       width: of the transformer, and what the reader of captions makes of one.
       steps: of the autoencoder and of the prior.
       batch: examples in a step.
@@ -59,13 +57,13 @@ def recipe(
       sampling_steps: of one sample; each evaluates the network twice.
       captions: that the grids are drawn with, in turn.
     """
-    read, sides = reader(spec.letters, spec.length), tuple(side // 2 for side in spec.shape[:-1])
-    nets = res_encoder((fine,), (*sides, 2 * channels)), res_decoder((fine,), spec.shape)
+    read, sides = reader(spec.letters, spec.length), tuple(side // 4 for side in spec.shape[:-1])
+    nets = res_encoder(widths, (*sides, 2 * channels)), res_decoder(widths, spec.shape)
     shape, falling = (*sides, channels), optax.cosine_decay_schedule
-    autoencoder = vae(*nets, shape, optax.adam(falling(2 * lr, steps[0])), likelihood=laplace(0.1), beta=0.1)
+    autoencoder = vae(*nets, shape, optax.adam(falling(2 * lr, steps[0])), likelihood=gaussian(0.1), beta=0.1)
     play, sees = optax.adam(falling(verdict, steps[0]), b1=0.0, b2=0.99), reconstructions(autoencoder)
     autoencoder = adversarial(autoencoder, conv_critic(widths), play, play, sees=sees, r1=gamma, lazy=8)
-    denoiser = dit(shape, patch=2, width=width, depth=4, heads=4, unroll=4)
+    denoiser = dit(shape, patch=1, width=width, depth=4, heads=4, unroll=4)
     asked = {"classes": GIVEN, "drop": drop, "guidance": guidance, "steps": sampling_steps}
     text = pooled(reading(len(spec.letters) + 1, width))
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(falling(lr, steps[1])))
