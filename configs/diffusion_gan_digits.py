@@ -1,7 +1,7 @@
 """Digits of 8 x 8 pixels from a Diffusion-GAN (2206.02262): legible, some grain on black; 1 min of one core.
 
 reaching(implicit(generator), critic): both sides are noised, further as the critic overfits (`reach/T` goes from 0.04 to 0.4).
-In the same time it stays behind gan_digits, whose critic needs no noise on so few pixels: see RESULTS.md.
+In the same time it stays behind gan_digits: see RESULTS.md.
 """
 
 import optax
