@@ -139,7 +139,7 @@ def score(model: Model, state: genjax.State, classify, count: int) -> Modes:
 
 
 def advance(method: str, folder: Path, deadline: float, size: Setting = FULL, seeds: Sequence[int] = (0,)) -> Progress:
-    """A job of `benchmarks.pending`: train and score seeds in turn until the deadline, and keep the two rows."""
+    """Train and score seeds in turn until the deadline, and keep the two rows in the folder."""
     setting = next((name for name, each in SETTINGS.items() if each.widths == size.widths), "tiny")
     words = f"stacked-{setting}-{size.steps}-{method}".replace(" ", "").replace(",", "")
     if rows := progress.entry(folder, words)["rows"]:

@@ -1,6 +1,6 @@
 """Faces of 64 x 64 pixels from 300 photographs, by a UNet over patches of 2 x 2: clear ones, in half an hour of one core.
 
-It knows its 300 by heart: all samples lie among the photographs it saw, and closer to them than those do to each other.
+It knows its 300 by heart: all samples lie among the photographs it saw, and twice as densely as those do themselves.
 Needs a data folder with `olivetti` (--data-dir or GENJAX_DATA).
 """
 

@@ -76,7 +76,7 @@ def gaussian(scale: float | None = None) -> Likelihood:
 
 
 def laplace(scale: float) -> Likelihood:
-    """Continuous data by their absolute error, which keeps the flat colours of drawings; theta: the mean, and median."""
+    """Continuous data by their absolute error; theta: the mean, which is the median too."""
 
     def log_prob(theta, x):
         return flat_sum(-jnp.abs(x - theta) / scale - jnp.log(2 * scale))
