@@ -10,6 +10,7 @@ from genjax.config import Fraction, Positive, Recipe
 from genjax.data import Spec, symmetric
 from genjax.families.diffusion import diffusion
 from genjax.nets import unet
+from genjax.precision import half
 from genjax.predictions import edm, edm_weight
 from genjax.samplers import heun
 from genjax.schedules import exploding, karras_grid, lognormal_times
@@ -40,7 +41,7 @@ def recipe(
       sampling_steps: of one sample; each but the last evaluates the network twice.
     """
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(lr, steps)))
-    net = unet(widths, spec.shape, attention=range(1, len(widths)), heads=[width // 64 or 1 for width in widths])
+    net = half(unet(widths, spec.shape, attention=range(1, len(widths)), heads=[width // 64 or 1 for width in widths]))
     model = diffusion(
         net,
         spec.shape,

@@ -28,7 +28,7 @@ from genjax.hybrids.adversarial import adversarial
 from genjax.hybrids.latent import latent
 from genjax.hybrids.lora import lora
 from genjax.model import Loss, Model, Phase, as_batch, get, pick, place, put, stream
-from genjax.nets import made, mlp
+from genjax.nets import dit, gpt, made, mlp, timed_mlp, unet
 from genjax.precision import half
 from genjax.samplers import ddim
 from genjax.schedules import cosine, noised, straight, uniform_grid
@@ -491,3 +491,44 @@ def test_half_computes_in_bfloat16_on_float32_masters():
     np.testing.assert_allclose(out, wanted, atol=3e-2)
     assert (out != wanted).any()
     chex.assert_trees_all_equal_dtypes(params, jax.grad(lambda p: half(net).apply(p, x).sum())(params))
+
+
+NETS_OF_TIME = {
+    "dit": lambda out: dit(out, patch=2, width=16, depth=2, heads=2),
+    "unet": lambda out: unet((8, 16), out, attention=(1,)),
+    "timed_mlp": lambda out: timed_mlp((16,), out),
+}
+
+
+@pytest.mark.parametrize("name", NETS_OF_TIME)
+def test_half_leaves_only_the_time_in_float32(name):
+    net = NETS_OF_TIME[name]((4, 4, 3))
+    x, t, y = jnp.ones((5, 4, 4, 3)), jnp.linspace(0.4, 0.6, 5), jnp.ones((5, 2))
+    params = jax.eval_shape(net.init, KEY, x, t, y)
+    products = [each for each in equations(jax.make_jaxpr(half(net).apply)(params, x, t, y).jaxpr)
+                if each.primitive.name in ("dot_general", "conv_general_dilated", "correlate")]  # fmt: skip
+    full = [each for each in products if any(v.aval.dtype == jnp.float32 for v in each.invars)]
+    assert len(products) > len(full) and all(each.outvars[0].aval.ndim == 2 for each in full)
+    params = jax.tree.map(lambda a: a + 0.3 * jax.random.normal(KEY, a.shape), jax.jit(net.init)(KEY, x, t, y))
+    near = jnp.array([0.5, 0.5001, 0.5002, 0.5003, 0.5004])
+    assert len(np.unique(np.asarray(half(net).apply(params, jnp.ones_like(x), near, y)).reshape(5, -1), axis=0)) > 1
+
+
+def equations(program):
+    """All of a program, those of programs inside it too."""
+    for each in program.eqns:
+        yield each
+        for value in jax.tree.leaves(list(each.params.values()), is_leaf=lambda a: hasattr(a, "eqns")):
+            if hasattr(value, "eqns"):
+                yield from equations(getattr(value, "jaxpr", value))
+
+
+def test_half_walks_place_by_place_as_it_answers_at_once():
+    net = half(gpt(7, 7, 8, width=16, depth=2, heads=2))
+    x, places = jax.random.randint(KEY, (3, 8), 0, 7), jnp.arange(8)
+    params = jax.tree.map(lambda a: a + 0.1 * jax.random.normal(KEY, a.shape), jax.jit(net.init)(KEY, x))
+    state, step = net.walk(params, len(x), (8,))
+    before = jnp.concatenate([x[:, :1], x[:, :-1]], 1).T
+    _, out = jax.lax.scan(lambda state, now: step(state, *now), state, (places, before))
+    assert out.dtype == jnp.float32
+    np.testing.assert_allclose(out.swapaxes(0, 1), net.apply(params, x), atol=3e-2)

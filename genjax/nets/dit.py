@@ -43,7 +43,7 @@ def dit(
       patch: side of the patches, which divides the sides of x.
       width, depth, heads: of the blocks; the hidden layer of their MLPs is 4 times as wide.
       features: of the time.
-      remat: recompute the blocks' insides in the backward pass, to save memory.
+      remat: recompute all but the products with weights in the backward pass, to save memory.
       unroll: blocks written out in one turn of the scan; `depth` compiles longer and on a CPU steps faster.
       t: (B,) in [0, 1].
       conditions: each None, (B, C), an image of the sides of x, which is then seen beside x, or tokens (B, L, C), which join
@@ -73,9 +73,10 @@ class _DiT(nn.Module):
         if x.shape[1:-1] != self.out[:-1]:
             raise ValueError(f"this DiT gives images of sides {self.out[:-1]}, but x is {x.shape}")
         images, tokens, rest = sort_conditions(x, given)
-        told = nn.silu(Told(self.width, self.features, name="told")(t, *rest))
+        told = nn.silu(Told(self.width, self.features, name="told")(t, *rest)).astype(x.dtype)
         h = patches(jnp.concatenate([x, *images], axis=-1), self.patch)
-        h = dense(self.width, "first")(h) + positions([side // self.patch for side in self.out[:-1]], self.width)
+        h = dense(self.width, "first")(h)
+        h = h + positions([side // self.patch for side in self.out[:-1]], self.width).astype(x.dtype)
         places = h.shape[1]
         extra = [dense(self.width, f"tokens_{number}")(token) for number, token in enumerate(tokens)]
         h, _ = self._stack()(jnp.concatenate([h, *extra], axis=1), told)
@@ -84,7 +85,8 @@ class _DiT(nn.Module):
         return unpatched(dense(self.patch ** (len(self.out) - 1) * self.out[-1], "last", zeros)(h), self.patch, self.out)
 
     def _stack(self) -> nn.Module:
-        block = nn.remat(_Block, prevent_cse=False) if self.remat else _Block
+        policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+        block = nn.remat(_Block, prevent_cse=False, policy=policy) if self.remat else _Block
         axes = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": nn.broadcast}
         return nn.scan(block, length=self.depth, unroll=self.unroll, **axes)(self.heads, name="blocks")
 

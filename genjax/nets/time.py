@@ -69,7 +69,7 @@ class _TimedMLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, t: jax.Array, *given: jax.Array | None) -> jax.Array:
-        h = conditions(x, self.features(t), *given)
+        h = conditions(x, self.features(t).astype(x.dtype), *given)
         for width in self.widths:
             h = self.activation(nn.Dense(width)(h))
         return nn.Dense(prod(self.out), kernel_init=nn.initializers.zeros)(h).reshape(h.shape[0], *self.out)

@@ -73,7 +73,7 @@ class _UNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, t: jax.Array, *given: jax.Array | None) -> jax.Array:
         images, tokens, rest = self._sorted(x, given)
-        told = self.activation(Told(4 * self.widths[0], self.features, self.activation, name="told")(t, *rest))
+        told = self.activation(Told(4 * self.widths[0], self.features, self.activation, name="told")(t, *rest)).astype(x.dtype)
         h = Conv(self.widths[0], name="first")(space_to_depth(jnp.concatenate([x, *images], axis=-1), self.patch))
         h, skips = self._down(h, told, tokens)
         middle = len(self.widths)
