@@ -27,7 +27,7 @@ from genjax import State
 
 PART = 15 * 2**20  # bytes of a file
 SAVING = 2.0  # seconds kept back for the last checkpoint
-SAVE_EVERY = 120.0  # seconds of work that a kill may cost
+SAVE_EVERY = 60.0  # seconds of work that a kill may cost
 
 
 class Clock:

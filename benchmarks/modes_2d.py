@@ -142,6 +142,7 @@ def train(
         about["seconds"] += clock.tick()
         if clock.save_now():
             chunks.save(folder, name, state, about)
+            print(f"{name}: step {int(state.step)}, {about['seconds']:.0f} s", flush=True)
     chunks.save(folder, name, state, about)
     return state, about["seconds"]
 

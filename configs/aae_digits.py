@@ -1,6 +1,6 @@
 """Digits of 8 x 8 pixels from an adversarial autoencoder (1511.05644): most are legible, some blurred; 2 min on a CPU.
 
-adversarial(autoencoder, critic) on z ~ N(0, I) against E(x)
+adversarial(autoencoder, critic) on z ~ N(0, I) against E(x). Beside the VAE at equal time: a worse distance, a better recall.
 """
 
 import optax

@@ -1,6 +1,7 @@
 """Digits of 8 x 8 pixels drafted by a GAN, drawn by a diffusion from the middle of its process: legible; 3 min of one core.
 
-refined(adversarial(implicit(generator), critic), diffusion)
+refined(adversarial(implicit(generator), critic), diffusion). Beside its parents at equal time: a worse distance than
+both, but drawn five times as fast as the diffusion.
 """
 
 import optax

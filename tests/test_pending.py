@@ -327,8 +327,9 @@ def test_damaged_progress_is_one_line(tmp_path):
 
 def test_the_transformer_is_timed_and_its_operations_are_those_of_the_compiled_products(tmp_path):
     assert device_dit.advance(tmp_path, float("inf"), tiny=True).done == 1.0
-    (line,) = progress.entry(tmp_path, "dit")["rows"]
-    assert 0 < line["values"][0] < 1 and "forward pass" in line["note"]
+    lines = progress.entry(tmp_path, "dit")["rows"]
+    assert [line["recipe"] for line in lines] == list(device_dit.NAMES.values())
+    assert all(0 < line["values"][0] < 1 and "forward pass" in line["note"] for line in lines)
     size = device_dit.TINY._replace(shape=(16, 16, 4), width=64, depth=2)
     net = dit(size.shape, patch=2, width=size.width, depth=size.depth, heads=size.heads, unroll=size.depth)
     x, t = jnp.zeros((4, *size.shape)), jnp.zeros(4)
