@@ -4,10 +4,13 @@ refined(latent(adversarial(vae, critic), latent(flow, autoregressive)), diffusio
 their density, a VAE decodes them, a GAN sharpens, a diffusion polishes
 """
 
+import math
+
 import optax
 
+from genjax.bijections import chain, reshape
 from genjax.config import Positive, Recipe
-from genjax.data import Spec, symmetric
+from genjax.data import Spec, dequantize, symmetric
 from genjax.densities import gaussian
 from genjax.families.autoregressive import autoregressive
 from genjax.families.diffusion import diffusion
@@ -32,6 +35,7 @@ def recipe(
     batch: int = 128,
     lr: Positive = 1e-3,
     verdict: Positive = 1e-4,
+    autoencoder: bool = True,
     critic: bool = True,
     couplings: bool = True,
     transformer: bool = True,
@@ -48,23 +52,30 @@ def recipe(
       batch: examples in a step.
       lr: learning rate of Adam, but for the critic's game.
       verdict: learning rate of the critic and of the decoder's adversarial move.
-      critic, couplings, transformer, polish: leave one out, to see what it does; the couplings are the flow.
+      autoencoder, critic, couplings, transformer, polish: leave one out, to see what it does; the couplings are the flow.
+        Without the autoencoder they and the transformer are of pixels, and the critic is of the flow's samples.
     """
-    encoder, decoder = mlp((width, width), (2 * codes,)), mlp((width, width), spec.shape)
-    model = vae(encoder, decoder, (codes,), optax.adam(lr), likelihood=gaussian(0.2), beta=0.5)
-    if critic:
-        tx = optax.adam(verdict, b1=0.0, b2=0.99)
-        model = adversarial(model, mlp((width, width), ()), tx, tx, sees=reconstructions(model), r1=1.0)
-    prior = None
-    if couplings:
-        prior = flow(coupling_flow(lambda out: mlp((width,), (out,)), codes, layers=4), (codes,), optax.adam(lr))
-    if transformer:
-        written = autoregressive(gpt(0, normals().parts, codes, width=64, depth=2), (codes,), normals(), optax.adam(lr))
-        prior = latent(prior, written, scaled=False) if prior else written
-    model = latent(model, prior) if prior else model
+    if not (autoencoder or couplings):
+        raise ValueError("--no-autoencoder leaves the couplings to make pixels: leave out one of the two alone")
+    play, dims = optax.adam(verdict, b1=0.0, b2=0.99), codes if autoencoder else math.prod(spec.shape)
+    judged = lambda model, **how: adversarial(model, mlp((width, width), ()), play, play, r1=1.0, **how) if critic else model
+    followed = lambda first, second, **how: latent(first, second, **how) if second else first
+    layers = coupling_flow(lambda out: mlp((width,), (out,)), dims, layers=4)
+    net = gpt(0, normals().parts, dims, width=64, depth=2)
+    written = autoregressive(net, (dims,), normals(), optax.adam(lr)) if transformer else None
+    if autoencoder:
+        encoder, decoder = mlp((width, width), (2 * codes,)), mlp((width, width), spec.shape)
+        model = vae(encoder, decoder, (codes,), optax.adam(lr), likelihood=gaussian(0.2), beta=0.5)
+        prior = followed(flow(layers, (codes,), optax.adam(lr)), written, scaled=False) if couplings else written
+        model = followed(judged(model, sees=reconstructions(model)), prior)
+    else:
+        of_pixels = flow(chain(reshape(spec.shape, (dims,)), layers), spec.shape, optax.adam(lr))
+        model = followed(judged(of_pixels), written, scaled=False)
     if polish:
         denoiser = timed_mlp((2 * width,) * 3, spec.shape)
         model = refined(model, diffusion(denoiser, spec.shape, optax.adam(optax.cosine_decay_schedule(lr, steps[3]))), start)
-    taken = (True, couplings, transformer, polish)
+    taken = (autoencoder, couplings, transformer, polish)
     steps = tuple(count for count, part in zip(steps, taken, strict=True) if part)
-    return Recipe(model, steps, batch, prepare=symmetric(spec.levels), show=lambda x: 0.5 * x + 0.5)
+    smooth = lambda key, x: 2.0 * dequantize(spec.levels)(key, x) - 1.0  # a density of pixels wants no lattice
+    prepare = symmetric(spec.levels) if autoencoder else smooth
+    return Recipe(model, steps, batch, prepare, show=lambda x: 0.5 * x + 0.5)

@@ -4,15 +4,16 @@ adversarial(flow, critic): likelihood and a critic on one invertible generator
 """
 
 import math
+from typing import Literal
 
 import optax
 
 from genjax.bijections import chain, logit, reshape
 from genjax.config import Positive, Recipe
 from genjax.data import Spec, dequantize
-from genjax.families.flow import coupling_flow, flow
+from genjax.families.flow import coupling_flow, flow, glow, realnvp
 from genjax.hybrids.adversarial import adversarial
-from genjax.nets import mlp
+from genjax.nets import conv_same, mlp
 
 data = "digits"
 parents = ("flow", "gan")
@@ -20,6 +21,7 @@ parents = ("flow", "gan")
 
 def recipe(
     spec: Spec,
+    generator: Literal["splines", "realnvp", "glow"] = "splines",
     layers: int = 6,
     width: int = 128,
     steps: int = 4000,
@@ -32,8 +34,9 @@ def recipe(
 
     Args:
       spec: of the data.
-      layers: couplings.
-      width: of the two hidden layers of all networks.
+      generator: spline couplings of flat pixels, or one of two scales of convolutions, as in the paper.
+      layers: couplings of splines; half as many at each scale of the others.
+      width: of the two hidden layers of all networks; a quarter of it are the channels of the others' convolutions.
       steps: training steps.
       batch: examples in a step.
       lr: peak learning rate of Adam on the likelihood; a cosine takes it to zero.
@@ -42,10 +45,16 @@ def recipe(
       gamma: weight of the gradient penalty on data.
     """
     dims = math.prod(spec.shape)
-    layers_of = coupling_flow(lambda out: mlp((width, width), (out,)), dims, layers)
+    of_images = lambda out: conv_same(width // 4, out)
+    splines = lambda: coupling_flow(lambda out: mlp((width, width), (out,)), dims, layers)
+    layers_of = {
+        "splines": lambda: chain(reshape(spec.shape, (dims,)), logit(0.05), splines()),
+        "realnvp": lambda: chain(logit(0.05), realnvp(of_images, spec.shape, 2, layers // 2)),
+        "glow": lambda: chain(logit(0.05), glow(of_images, spec.shape, 2, layers // 2)),
+    }
     clipped, falling = optax.clip_by_global_norm(10.0), lambda peak: optax.cosine_decay_schedule(peak, steps)
     tx = optax.chain(clipped, optax.adam(falling(lr)))
-    generator = flow(chain(reshape(spec.shape, (dims,)), logit(0.05), layers_of), spec.shape, tx)
+    generator = flow(layers_of[generator](), spec.shape, tx)
     play = optax.chain(clipped, optax.adam(falling(verdict), b1=0.0, b2=0.99))
     model = adversarial(generator, mlp((width, width), ()), play, play, r1=gamma)
     return Recipe(model, (steps,), batch, dequantize(spec.levels), show=lambda x: x, cell=-math.log(spec.levels))

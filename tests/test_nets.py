@@ -11,6 +11,7 @@ import pytest
 from jax import lax
 
 from genjax.nets import (
+    by_parts,
     conv_critic,
     conv_decoder,
     conv_encoder,
@@ -294,3 +295,14 @@ def test_a_pooled_reader_knows_a_word_wherever_it_stands():
     params, one = made(net, at(4))
     np.testing.assert_allclose(one, net.apply(params, at(11)), rtol=1e-5)
     assert jnp.abs(one - net.apply(params, blank.at[0, 4:7].set(jnp.array([3, 2, 1])))).max() > 1e-3
+
+
+def test_by_parts_sees_each_part_alone_and_tells_it_what_its_sequence_is():
+    key = jax.random.key(0)
+    inner, x, y = mlp((5,), (3, 4)), jax.random.normal(key, (2, 6, 7)), jnp.array([[1.0], [2.0]])
+    net = by_parts(inner, 2)
+    params = net.init(key, x, y)
+    alone = [inner.apply(params, x[:, first : first + 2], y) for first in (0, 2, 4)]
+    np.testing.assert_allclose(net.apply(params, x, y), jnp.concatenate(alone, axis=1), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"parts of 4 places do not make up sequences \(B, T, C\) of \(2, 6, 7\)"):
+        by_parts(inner, 4).init(key, x)

@@ -1,6 +1,6 @@
 """Networks: the only place that knows Flax. A family takes a `Net`, never a module."""
 
-from genjax.nets.base import Net, as_net
+from genjax.nets.base import Net, as_net, by_parts
 from genjax.nets.conv import conv_critic, conv_decoder, conv_encoder, conv_same
 from genjax.nets.critics import maxout, minibatch_discrimination, on_features, packed, projection, spectral
 from genjax.nets.dcgan import dcgan_critic, dcgan_generator
@@ -21,6 +21,7 @@ from genjax.nets.unet import unet
 __all__ = [
     "Net",
     "as_net",
+    "by_parts",
     "conv_critic",
     "conv_decoder",
     "conv_encoder",

@@ -31,6 +31,27 @@ def as_net(module: nn.Module) -> Net:
     return Net(init, lambda params, *inputs: module.apply({"params": params}, *inputs))
 
 
+def by_parts(net: Net, size: int) -> Net:
+    """Net (x (B, T, C), *conditions) -> (B, T k / size, D): every `size` places of a sequence by one network.
+
+    Args:
+      net: (N, size, C) -> (N, k, D); each part is told what its sequence is.
+      size: that divides T.
+    """
+
+    def parts(x: jax.Array, *given: jax.Array | None) -> tuple:
+        if x.ndim != 3 or x.shape[1] % size:
+            raise ValueError(f"parts of {size} places do not make up sequences (B, T, C) of {x.shape}: choose another size")
+        told = [c if c is None else jnp.repeat(c, x.shape[1] // size, axis=0) for c in given]
+        return x.reshape(-1, size, x.shape[2]), *told
+
+    def apply(params: Any, x: jax.Array, *given: jax.Array | None) -> jax.Array:
+        out = net.apply(params, *parts(x, *given))
+        return out.reshape(len(x), -1, out.shape[-1])
+
+    return Net(lambda key, *inputs: net.init(key, *parts(*inputs)), apply)
+
+
 def conditions(*given: jax.Array | None) -> jax.Array | None:
     """The conditions that are there, flattened and joined to (B, C), or None."""
     there = [c.reshape(c.shape[0], -1) for c in given if c is not None]
