@@ -101,7 +101,7 @@ def seconds(model: Model, size: Size, batch: int) -> dict[str, float]:
 
     whole = lambda state: jax.lax.scan(lambda s, _: (step(s, x)[0], None), state, None, size.steps)[0]
     runs = {"step": whole, "both passes": again(jax.grad(loss)), "forward pass": again(loss)}
-    with ThreadPoolExecutor(len(runs)) as pool:  # side by side: a lent card waits for the compiler
+    with ThreadPoolExecutor(len(runs)) as pool:  # side by side: the card waits for them
         programs = list(pool.map(lambda run: jax.jit(run).lower(state).compile(), runs.values()))
     return {name: fastest(partial(program, state)) / size.steps for name, program in zip(runs, programs, strict=True)}
 

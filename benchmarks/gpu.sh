@@ -2,7 +2,7 @@
 # What RESULTS.md has from a GPU: jobs that run side by side on one card and outlive the shell that began them.
 #
 #   benchmarks/gpu.sh begin dit              alone, since it measures speed
-#   benchmarks/gpu.sh begin samplers modes   several at once; logs in runs/gpu/JOB.log
+#   benchmarks/gpu.sh begin samplers grid    several at once; logs in runs/gpu/JOB.log
 #   benchmarks/gpu.sh look                   the last lines of every log
 #   benchmarks/gpu.sh pack FOLDER            results, pictures and logs into a folder
 #
@@ -33,7 +33,7 @@ job() {
   stacked_plain) stacked plain ;;
   emoji) pictured text_emoji_large ${STEPS_EMOJI:+--steps $STEPS_EMOJI} && $python -m benchmarks.agreement runs/text_emoji_large ;;
   vq) pictured vq_gan_emoji --levels 64 --width 384 --depth 8 --batch 64 --prior-lr 5e-4 ${STEPS_VQ:+--steps $STEPS_VQ} && $python -m benchmarks.agreement runs/vq_gan_emoji ;;
-  cifar) pictured diffusion_cifar10_jpeg75 ${STEPS_CIFAR:-} &&
+  cifar) pictured diffusion_cifar10_jpeg75 ${STEPS_CIFAR:+--steps $STEPS_CIFAR} &&
     $python -m genjax.evaluate runs/diffusion_cifar10_jpeg75 --metrics frechet,prdc --record ;;
   *) echo "no job $1" && return 2 ;;
   esac

@@ -16,7 +16,7 @@ from genjax.nets import Net
 def half(net: Net) -> Net:
     """The same network computing in bfloat16 on float32 parameters, inputs and outputs; also place by place.
 
-    Inputs of one number an example, such as times, come to it in float32: bfloat16 tells only 256 times between 0.5 and 1.
+    Inputs of one number an example, such as times, come to it in float32: bfloat16 tells only 128 times between 0.5 and 1.
     """
     low, full = partial(_cast, dtype=jnp.bfloat16), partial(_cast, dtype=jnp.float32)
 
