@@ -17,6 +17,7 @@ from genjax.hybrids.latent import latent
 from genjax.nets import gpt, mlp
 
 data = "digits"
+parents = ("flow", "pixelcnn")
 
 
 def recipe(
