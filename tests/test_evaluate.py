@@ -19,6 +19,7 @@ from genjax.metrics.features import raw
 from genjax.metrics.likelihood import likelihood
 from genjax.metrics.speed import evaluations, speed
 from genjax.model import Model, normal
+from genjax.nets.convolution import conv
 from genjax.run import train
 from tests import table
 
@@ -108,6 +109,7 @@ def through_layers(w, z):
     (lambda w, z: jax.lax.while_loop(lambda h: h.sum() < 9, lambda h: h @ w.sum(0), z), (1, True)),
     (lambda w, z: jax.lax.while_loop(lambda h: h.sum() < 9, lambda h: h + 1, z) @ w.sum(0), (1, False)),
     (lambda w, z: jax.checkpoint(lambda h: jax.jit(jnp.dot)(h, w.sum(0)))(z), (1, False)),
+    (lambda w, z: conv(z[:, None], w[:3]), (0.75, False)),  # three windows of four
     (lambda w, z: z + (w.sum(0) @ w.sum(0)).sum(), (0, False)),  # nothing drawn goes through it
     (lambda w, z: jax.lax.scan(lambda c, _: (c @ w.sum(0) + z, None), jnp.zeros((1, 4)), None, 5)[0], (5, False)),
 ])  # fmt: skip

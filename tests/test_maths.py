@@ -506,7 +506,7 @@ def test_half_leaves_only_the_time_in_float32(name):
     x, t, y = jnp.ones((5, 4, 4, 3)), jnp.linspace(0.4, 0.6, 5), jnp.ones((5, 2))
     params = jax.eval_shape(net.init, KEY, x, t, y)
     products = [each for each in equations(jax.make_jaxpr(half(net).apply)(params, x, t, y).jaxpr)
-                if each.primitive.name in ("dot_general", "conv_general_dilated", "correlate")]  # fmt: skip
+                if each.primitive.name in ("dot_general", "conv_general_dilated", "genjax_conv")]  # fmt: skip
     full = [each for each in products if any(v.aval.dtype == jnp.float32 for v in each.invars)]
     assert len(products) > len(full) and all(each.outvars[0].aval.ndim == 2 for each in full)
     params = jax.tree.map(lambda a: a + 0.3 * jax.random.normal(KEY, a.shape), jax.jit(net.init)(KEY, x, t, y))

@@ -18,9 +18,10 @@ import numpy as np
 from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
 from genjax.model import Model, Params
+from genjax.nets.convolution import convolved
 from genjax.report import count
 
-PRODUCTS = ("dot_general", "conv_general_dilated", "ragged_dot_general")
+PRODUCTS = ("dot_general", "conv_general_dilated", "ragged_dot_general", convolved.name)
 CUTS = ("slice", "dynamic_slice", "gather", "split")  # their output holds a share of the array
 BATCHES = (1, 64)
 
