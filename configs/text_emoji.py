@@ -10,7 +10,7 @@ import optax
 from genjax.conditions import GIVEN
 from genjax.config import Fraction, Positive, Recipe
 from genjax.data import Spec, symmetric
-from genjax.data.texts import reader
+from genjax.data.texts import EMOJI, reader
 from genjax.densities import gaussian
 from genjax.families.diffusion import diffusion
 from genjax.families.vae import vae
@@ -20,8 +20,6 @@ from genjax.hybrids.latent import latent
 from genjax.nets import conv_critic, dit, pooled, reading, res_decoder, res_encoder
 
 data = "emoji32/captions"
-CAPTIONS = ("grinning face", "red heart", "green apple", "blue circle", "cat face", "flag: japan", "woman: light skin tone",
-            "man: dark skin tone")  # fmt: skip
 
 
 def recipe(
@@ -37,7 +35,7 @@ def recipe(
     drop: Fraction = 0.1,
     guidance: Positive = 2.0,
     sampling_steps: int = 30,
-    captions: tuple[str, ...] = CAPTIONS,
+    captions: tuple[str, ...] = EMOJI,
 ) -> Recipe:
     """First the autoencoder with its critic; then, on its frozen codes, a transformer that is told what was read.
 

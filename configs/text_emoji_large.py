@@ -1,8 +1,8 @@
-"""Emoji of 32 x 32 pixels from words, crisp: what it has seen drawn as it was, tones as told; made for a GPU, minutes on one.
+"""Emoji of 32 x 32 pixels from words, crisp: what it has seen drawn nearly as it was, tones as told; made for a GPU.
 
 latent(adversarial(vae, critic), conditioned(diffusion, encoder)), as text_emoji, with codes for every 2 x 2 pixels, which keep
-a tone of a few pixels of skin, and a transformer of 20 times the parameters, which can learn them. It knows its training
-emoji by heart; of words never seen together some come out right. Needs a data folder with `emoji` (--data-dir or GENJAX_DATA).
+a tone of a few pixels of skin, and a transformer of 20 times the parameters, which can learn them. Of words never seen together
+some come out right. Needs a data folder with `emoji` (--data-dir or GENJAX_DATA).
 """
 
 import optax
@@ -10,7 +10,7 @@ import optax
 from genjax.conditions import GIVEN
 from genjax.config import Fraction, Positive, Recipe
 from genjax.data import Spec, symmetric
-from genjax.data.texts import reader
+from genjax.data.texts import EMOJI, reader
 from genjax.densities import laplace
 from genjax.families.diffusion import diffusion
 from genjax.families.vae import vae
@@ -21,8 +21,6 @@ from genjax.nets import conv_critic, dit, pooled, reading, res_decoder, res_enco
 from genjax.precision import half
 
 data = "emoji32/captions"
-CAPTIONS = ("grinning face", "red heart", "green apple", "blue circle", "cat face", "flag: japan", "woman: light skin tone",
-            "man: dark skin tone")  # fmt: skip
 
 
 def recipe(
@@ -41,7 +39,7 @@ def recipe(
     drop: Fraction = 0.1,
     guidance: Positive = 2.0,
     sampling_steps: int = 30,
-    captions: tuple[str, ...] = CAPTIONS,
+    captions: tuple[str, ...] = EMOJI,
 ) -> Recipe:
     """First the autoencoder with its critic; then, on its frozen codes, a transformer that is told what was read.
 

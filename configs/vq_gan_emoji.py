@@ -12,7 +12,7 @@ import optax
 from genjax.conditions import GIVEN
 from genjax.config import Fraction, Positive, Recipe
 from genjax.data import Spec, symmetric
-from genjax.data.texts import reader
+from genjax.data.texts import EMOJI, reader
 from genjax.densities import laplace
 from genjax.families.autoregressive import autoregressive
 from genjax.families.vq import vq
@@ -24,8 +24,6 @@ from genjax.precision import half
 from genjax.quantizers import codebook
 
 data = "emoji32/captions"
-CAPTIONS = ("grinning face", "red heart", "green apple", "blue circle", "cat face", "flag: japan", "woman: light skin tone",
-            "man: dark skin tone")  # fmt: skip
 
 
 def recipe(
@@ -45,7 +43,7 @@ def recipe(
     drop: Fraction = 0.1,
     guidance: Positive = 1.0,
     temperature: Positive = 0.7,
-    captions: tuple[str, ...] = CAPTIONS,
+    captions: tuple[str, ...] = EMOJI,
 ) -> Recipe:
     """First the autoencoder with its critic; then, on its frozen codes, a transformer that reads before it writes them.
 

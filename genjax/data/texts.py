@@ -9,6 +9,8 @@ from genjax.data.base import Spec, Split
 WAYS = ("{}", "a picture of a {}", "this is a {}", "draw me a {}, please")
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CLOTHES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+EMOJI = ("grinning face", "red heart", "green apple", "blue circle", "cat face", "flag: japan", "woman: light skin tone",
+         "man: dark skin tone")  # fmt: skip
 
 
 def letters(alphabet: str) -> tuple[Callable, Callable]:
