@@ -5,8 +5,8 @@
 
 Test digits of each class are moved towards each other class, by some amount of the difference of the two classes' mean codes of
 training data. A classifier says how many are now of the class moved to; the Frechet distance of all of them, as the VAE decodes
-and as the diffusion draws the same codes, says how real they look; the diffusion draws all of them from one noise. The picture has an edit a row: from left to right the
-amounts, first as the VAE decodes, then as the diffusion draws.
+and as the diffusion draws the same codes, says how real they look; the diffusion draws all of them from
+one noise. The picture has an edit a row: from left to right the amounts, first as the VAE decodes, then as the diffusion draws.
 """
 
 import argparse
