@@ -6,8 +6,9 @@
     share     counted operations a second of whole steps, over `rate`
 
 DiT-B/2 (2212.09748) on codes of 32 x 32 x 4, 256 tokens, bfloat16 inside on float32 parameters, v-prediction, Adam, steps in a
-scan, with all that the backward pass needs kept, and with it made again but for products with weights. Beside whole steps
-stand the forward pass alone, and both passes without the optimizer: where the time goes.
+scan, with all that the backward pass needs kept, and with it made again but for products with weights; the scores of the
+attention stored, or in cuDNN's kernel. Beside whole steps stand the forward pass alone, and both passes without the optimizer:
+where the time goes.
 """
 
 import time
@@ -31,7 +32,12 @@ from genjax.nets import dit
 from genjax.precision import half
 
 JOB, BAR, REPEATS = "dit", 0.45, 5
-NAMES = {True: "DiT-B/2, training in bfloat16, all but products made again", False: "DiT-B/2, training in bfloat16"}
+NAMES = {  # by (are all but the products made again, is the attention in one kernel)
+    (True, False): "DiT-B/2, training in bfloat16, all but products made again",
+    (False, False): "DiT-B/2, training in bfloat16",
+    (True, True): "DiT-B/2, training in bfloat16, all but products made again, attention in one kernel",
+    (False, True): "DiT-B/2, training in bfloat16, attention in one kernel",
+}
 
 
 class Size(NamedTuple):
@@ -60,8 +66,10 @@ BASE = Size((32, 32, 4), 768, 12, 12, (128, 64), 8192, 10)
 TINY = Size((4, 4, 1), 8, 2, 2, (2,), 32, 2)
 
 
-def build(size: Size, remat: bool = False) -> Model:
-    net = dit(size.shape, patch=2, width=size.width, depth=size.depth, heads=size.heads, remat=remat)
+def build(size: Size, remat: bool, kernel: bool) -> Model:
+    in_one = partial(jax.nn.dot_product_attention, implementation="cudnn" if jax.default_backend() == "gpu" else "xla")
+    way = {"remat": remat} | ({"attention": in_one} if kernel else {})
+    net = dit(size.shape, patch=2, width=size.width, depth=size.depth, heads=size.heads, **way)
     return diffusion(half(net), size.shape, optax.adam(1e-4))
 
 
@@ -110,13 +118,13 @@ def advance(folder: Path, deadline: float, tiny: bool = False) -> Progress:
     """Time what is left, one by one, while two minutes or what the last took remain."""
     size, about = (TINY, 0.0) if tiny else (BASE, 120.0)
     done = lambda: {(row["recipe"], row["keywords"]["batch"]) for row in progress.entry(folder, JOB)["rows"]}
-    wanted = [(remat, batch) for remat in NAMES for batch in size.batches]
-    for remat, batch in wanted:
+    wanted = [(way, batch) for way in NAMES for batch in size.batches]
+    for way, batch in wanted:
         began = time.monotonic()
-        if (NAMES[remat], batch) in done() or began + about > deadline:
+        if (NAMES[way], batch) in done() or began + about > deadline:
             continue
-        took = seconds(build(size, remat), size, batch)
-        progress.keep(folder, JOB, *rows_of(NAMES[remat], size, batch, matrix_rate(size.side), took))
+        took = seconds(build(size, *way), size, batch)
+        progress.keep(folder, JOB, *rows_of(NAMES[way], size, batch, matrix_rate(size.side), took))
         about = 1.2 * (time.monotonic() - began)
     return Progress(len(done()) / len(wanted), f"{len(done())} of {len(wanted)} timed")
 

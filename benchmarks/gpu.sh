@@ -22,7 +22,7 @@ pictured() { # NAME OPTIONS: train a recipe, and ask whether it draws what it is
 }
 job() {
   case $1 in
-  dit) $python -m benchmarks.pending --job dit --minutes "${MINUTES:-3}" ;;
+  dit) $python -m benchmarks.pending --job dit --minutes "${MINUTES:-4}" ;;
   pending) $python -m benchmarks.pending --next --device gpu --minutes "${MINUTES:-3}" ;;
   samplers) $python -m benchmarks.samplers_mnist --schedule long ;;
   grid) modes grid "relativistic, R1 + R2" ;;

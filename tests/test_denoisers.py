@@ -164,13 +164,24 @@ def test_every_block_of_a_dit_starts_as_the_identity():
     assert jnp.abs(apply(awake, x, t) - apply(fresh, x, t)).max() > 1e-3
 
 
-def test_a_dit_is_scanned_and_may_be_recomputed():
+@pytest.mark.parametrize("other", [{"remat": True, "unroll": 2}, {"attention": jax.nn.dot_product_attention}])
+def test_a_dit_is_scanned_and_may_be_recomputed_or_attend_by_another_function(other):
     x, t = draw(2, 4, 4, 1), jnp.array([0.1, 0.9])
-    plain, again = (dit((4, 4, 1), width=8, depth=2, heads=2, remat=remat, unroll=n) for remat, n in ((False, 1), (True, 2)))
+    plain, again = (dit((4, 4, 1), width=8, depth=2, heads=2, **way) for way in ({}, other))
     params = shaken(plain.init(jax.random.key(0), x, t))
     assert {leaf.shape[0] for leaf in jax.tree.leaves(params["blocks"])} == {2}
     slope = lambda net: jax.jit(jax.grad(lambda params: jnp.sum(net.apply(params, x, t) ** 2)))(params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), slope(again), slope(plain))
+
+
+def test_a_dit_attends_by_the_function_given():
+    """By one that answers every place with its own value, no place sees another."""
+    x, t = draw(2, 4, 4, 1), jnp.array([0.1, 0.9])
+    net = dit((4, 4, 1), width=8, depth=2, heads=2, attention=lambda q, k, v: v)
+    params = shaken(net.init(jax.random.key(0), x, t))
+    moved = net.apply(params, x.at[:, :2, :2].add(1.0), t) - net.apply(params, x, t)
+    assert jnp.abs(moved[:, :2, :2]).max() > 1e-3
+    np.testing.assert_array_equal(moved[:, 2:], 0.0)
 
 
 # ---- time, wrong input -----------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ def dit(
     depth: int = 12,
     heads: int = 6,
     features: Callable[[jax.Array], jax.Array] = partial(time_features, size=256),
+    attention: Callable[[jax.Array, jax.Array, jax.Array], jax.Array] = partial(attention, causal=False),
     remat: bool = False,
     unroll: int = 1,
 ) -> Net:
@@ -43,6 +44,8 @@ def dit(
       patch: side of the patches, which divides the sides of x.
       width, depth, heads: of the blocks; the hidden layer of their MLPs is 4 times as wide.
       features: of the time.
+      attention: (q, k, v), each (B, places, heads, C), -> the same shape. partial(jax.nn.dot_product_attention,
+        implementation="cudnn") is a GPU's kernel that never stores the scores; it wants `half`.
       remat: recompute all but the products with weights in the backward pass, to save memory.
       unroll: blocks written out in one turn of the scan; `depth` compiles longer and on a CPU steps faster.
       t: (B,) in [0, 1].
@@ -54,7 +57,7 @@ def dit(
         raise ValueError(f"width {width} must divide over {heads} heads, and over sines and cosines of {axes} axes")
     if any(side % patch for side in out[:-1]):
         raise ValueError(f"patches of side {patch} do not tile images of sides {tuple(out[:-1])}: choose another patch=")
-    return as_net(_DiT(tuple(out), patch, width, depth, heads, features, remat, unroll))
+    return as_net(_DiT(tuple(out), patch, width, depth, heads, features, attention, remat, unroll))
 
 
 class _DiT(nn.Module):
@@ -64,6 +67,7 @@ class _DiT(nn.Module):
     depth: int
     heads: int
     features: Callable[[jax.Array], jax.Array]
+    attention: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
     remat: bool
     unroll: int
 
@@ -88,11 +92,12 @@ class _DiT(nn.Module):
         policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
         block = nn.remat(_Block, prevent_cse=False, policy=policy) if self.remat else _Block
         axes = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": nn.broadcast}
-        return nn.scan(block, length=self.depth, unroll=self.unroll, **axes)(self.heads, name="blocks")
+        return nn.scan(block, length=self.depth, unroll=self.unroll, **axes)(self.heads, self.attention, name="blocks")
 
 
 class _Block(nn.Module):
     heads: int
+    attention: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
     @nn.compact
     def __call__(self, h: jax.Array, told: jax.Array) -> tuple[jax.Array, None]:
@@ -100,7 +105,7 @@ class _Block(nn.Module):
         modulation = nn.Dense(6 * width, kernel_init=zeros, name="told")(told)[:, None]
         scale, shift, gate, inner_scale, inner_shift, inner_gate = jnp.split(modulation, 6, axis=-1)
         qkv = dense(3 * width, "qkv")((1 + scale) * norm()(h) + shift)
-        mixed = attention(*(part.reshape(*h.shape[:-1], self.heads, -1) for part in jnp.split(qkv, 3, axis=-1)), causal=False)
+        mixed = self.attention(*(part.reshape(*h.shape[:-1], self.heads, -1) for part in jnp.split(qkv, 3, axis=-1)))
         h = h + gate * dense(width, "out")(mixed.reshape(h.shape))
         inner = nn.gelu(dense(4 * width, "up")((1 + inner_scale) * norm()(h) + inner_shift))
         return h + inner_gate * dense(width, "down")(inner), None
