@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 
 from genjax.densities import flat_sum
-from genjax.model import normal, stream
+from genjax.model import Params, normal, stream
+from genjax.nets import Net
 
 Field = Callable[[jax.Array], jax.Array]  # x (B, *shape) -> log p(x) up to a constant (B,), or the score (B, *shape)
 
@@ -199,9 +200,13 @@ def importance(
 
 
 def log_mean(log_w: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(log of the mean of the weights, its standard error by the delta method), nats. The first is too low on average."""
+    """(log of the mean of the weights, its standard error by the delta method), nats. The first is too low on average.
+
+    One weight tells nothing of its error, which then is infinite.
+    """
     log_z = jax.nn.logsumexp(log_w) - jnp.log(len(log_w))
-    return log_z, jnp.std(jnp.exp(log_w - log_z)) / jnp.sqrt(len(log_w))
+    error = jnp.std(jnp.exp(log_w - log_z)) / jnp.sqrt(len(log_w))
+    return log_z, error if len(log_w) > 1 else jnp.full_like(error, jnp.inf)
 
 
 # ---- what learning by chains shares --------------------------------------------------------------------------------------
@@ -214,8 +219,8 @@ def contrast(data: jax.Array, chains: jax.Array) -> tuple[jax.Array, dict[str, j
       data, chains: (B,) energies; the chains themselves must be constant to the gradient.
 
     Returns:
-      (scalar, metrics): mean and spread of both, and `chain_gap`, how many spreads of data the two means are apart: under 1
-      for chains that are where the data are, large where they ran away or cannot follow.
+      (scalar, metrics): mean and spread of both, and `chain_gap`, what they are apart: under one `spread_data` for chains that
+      are where the data are, large where they ran away or cannot follow.
     """
     gap = data.mean() - chains.mean()
     seen = {
@@ -223,8 +228,17 @@ def contrast(data: jax.Array, chains: jax.Array) -> tuple[jax.Array, dict[str, j
         "energy_chains": chains.mean(),
         "spread_data": data.std(),
         "spread_chains": chains.std(),
+        "chain_gap": gap,
     }
-    return gap, seen | {"chain_gap": jnp.abs(gap) / jnp.maximum(data.std(), 1e-6)}
+    return gap, seen
+
+
+def scalar(net: Net, key: jax.Array, *inputs: jax.Array | None) -> Params:
+    """Parameters of a network of energies, refused where it does not give one number an example."""
+    params = net.init(key, *inputs)
+    if (got := jax.eval_shape(net.apply, params, *inputs).shape) != inputs[0].shape[:1]:
+        raise ValueError(f"an energy is one number an example, (B,); this network gives {got}")
+    return params
 
 
 # ---- parts -------------------------------------------------------------------------------------------------------------

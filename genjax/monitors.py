@@ -48,6 +48,11 @@ def above(bound: float) -> Sees:
     return lambda recent, before: bool(recent.min() > bound)
 
 
+def apart(bound: float) -> Sees:
+    """All recent values are farther from zero, on one side or the other."""
+    return lambda recent, before: bool(np.abs(recent).min() > bound)
+
+
 def below(bound: float) -> Sees:
     """All recent values are."""
     return lambda recent, before: bool(recent.max() < bound)
@@ -132,16 +137,18 @@ WATCHES = (
     ),
     # Persistent chains of the recipes stay within half a spread of the data's energies, and at the size of the data.
     Watch(
-        "diverging chains", "chain_gap", above(3.0),
-        "is {now:.2g}: the chains' mean energy is that many spreads of the data's energies away from the data's",
+        "diverging chains", "chain_gap", apart(3.0),
+        "is {now:.2g} spreads of the data's energies: so far are the mean energies of data and chains apart",
         "it usually means that chains ran away from the data or cannot follow them; lower the learning rate, let chains move "
         "more often or by other steps, or weigh the squared energies more",
+        over="spread_data", least=1e-6,
     ),
     Watch(
-        "diverging chains", "chain_scale", above(3.0),
+        "diverging chains", "square_chains", above(9.0),
         "is {now:.3g} times that of the data: the chains have left them",
         "it usually means Langevin steps that are too long for the energy; lower the step or the learning rate, or keep chains "
         "in the box of the data",
+        over="square_data",
     ),
     # One of 64 samples' worth of spread; drawn from one mode of ten they would still show a half or more.
     Watch(

@@ -13,6 +13,7 @@ import optax
 import pytest
 
 import genjax
+from genjax.bijections import actnorm
 from genjax.chains import (
     annealed,
     contrast,
@@ -29,7 +30,10 @@ from genjax.chains import (
 )
 from genjax.conditions import GIVEN
 from genjax.families.energy import direct, energy, geometric, minus_gradient, score_matching
+from genjax.families.flow import flow
 from genjax.families.rbm import annealed_log_partition, base_rates, free_energy, gibbs, log_partition, rbm
+from genjax.hybrids.adversarial import adversarial
+from genjax.hybrids.tilted import tilted
 from genjax.model import as_batch, need
 from genjax.nets import Net, mlp
 from tests.table import SHAPE, batch, small, toy_energy
@@ -202,6 +206,7 @@ def test_log_mean_and_its_error():
     log_z, error = log_mean(jnp.asarray(np.log(w) + 300, jnp.float32))
     np.testing.assert_allclose(log_z, np.log(w.mean()) + 300, rtol=1e-6)
     np.testing.assert_allclose(error, w.std() / w.mean() / 20, rtol=1e-3)
+    assert log_mean(jnp.zeros(1))[1] == jnp.inf
 
 
 @pytest.mark.parametrize(("make", "said"), [
@@ -219,6 +224,15 @@ def test_log_mean_and_its_error():
     (lambda: score_matching(small(()), (2,), optax.sgd(1.0), sigmas=(0.1, 1.0)), "levels that fall"),
     (lambda: score_matching(small(()), (2,), optax.sgd(1.0), moves=0), "moves >= 1 at each level, not moves=0"),
     (lambda: score_matching(small(()), (2,), optax.sgd(1.0), step=-0.2), "step > 0, not step=-0.2"),
+    (lambda: score_matching(small((1,)), (2,), optax.sgd(1.0)).init(KEY, flat(4)), r"this network gives \(4, 1\)"),
+    (lambda: score_matching(small(()), (4,), optax.sgd(1.0), as_score=direct).init(KEY, as_batch(jnp.zeros((4, 4)))),
+     r"the shape of its data, \(4, 4\); this network gives \(4,\)"),
+    (lambda: tilted(plane(), small((1,)), optax.sgd(1.0)).init(KEY, flat(4)), r"this network gives \(4, 1\)"),
+    (lambda: tilted(plane(), small(()), optax.sgd(1.0)).init(KEY, as_batch(jnp.zeros((4, 2), int))), "give real numbers"),
+    (lambda: ais(jnp.linspace(0.5, 1.0, 5)), "rise from 0 to 1, not 5 from 0.5 to 1"),
+    (lambda: ais(jnp.linspace(1.0, 0.0, 5)), "rise from 0 to 1, not 5 from 1 to 0"),
+    (lambda: ais(jnp.array([0.0, 0.9, 0.5, 1.0])), "rise from 0 to 1, not 4"),
+    (lambda: adversarial(rbm(3, (4,), optax.sgd(1.0)), small(()), *[optax.sgd(1.0)] * 2), "adversarial needs `trains`"),
     (lambda: rbm(0, (4,), optax.sgd(1.0)), "hidden >= 1, not hidden=0"),
     (lambda: rbm(3, (4,), optax.sgd(1.0), steps=0), "steps >= 1, not steps=0"),
     (lambda: rbm(3, (4,), optax.sgd(1.0)).init(KEY, as_batch(jnp.full((2, 4), 0.5))), "holds values 0.5 .. 0.5: prepare with"),
@@ -229,6 +243,18 @@ def test_bad_input_is_told_in_one_line(make, said):
     with pytest.raises(ValueError, match=said) as told:
         make()
     assert "\n" not in str(told.value)
+
+
+def plane():
+    return flow(actnorm(), (2,), optax.sgd(1.0))
+
+
+def flat(count):
+    return as_batch(jnp.zeros((count, 2)))
+
+
+def ais(times):
+    return annealed_log_partition(machine(3, 2), keys(2), times)
 
 
 # ---- Boltzmann machines --------------------------------------------------------------------------------------------------
@@ -371,13 +397,14 @@ def test_the_loss_is_what_it_says_and_its_gradient_does_not_pass_through_chains(
     np.testing.assert_allclose(out.value, wanted(0.7), rtol=1e-5)
     slope = jax.grad(lambda params: loss(params).value)(params)["energy"]["k"]
     np.testing.assert_allclose(slope, jax.grad(wanted)(0.7), rtol=1e-4)
-    np.testing.assert_allclose(out.metrics["chain_scale"], jnp.sqrt(jnp.mean(end**2) / jnp.mean(x**2)), rtol=1e-5)
+    np.testing.assert_allclose(out.metrics["square_chains"], jnp.mean(end**2), rtol=1e-5)
+    np.testing.assert_allclose(out.metrics["square_data"], jnp.mean(x**2), rtol=1e-5)
     np.testing.assert_allclose(out.metrics["energy_chains"], 0.7 * chains.mean(), rtol=1e-5)
 
 
-def test_contrast_counts_the_gap_in_spreads_of_the_data():
+def test_contrast_tells_the_gap_and_the_spread_of_the_data():
     gap, seen = contrast(jnp.array([1.0, 3.0]), jnp.array([5.0, 7.0, 9.0]))
-    assert (float(gap), float(seen["chain_gap"])) == (-5.0, 5.0)
+    assert (float(gap), float(seen["chain_gap"]), float(seen["spread_data"])) == (-5.0, -5.0, 1.0)
 
 
 def test_temperature_divides_the_energy_of_chains_and_of_the_model():
@@ -447,7 +474,8 @@ def test_an_energy_learns_two_hills_to_a_density_near_the_true_one():
     untrained = log_p(-model.energy(genjax.init(model, KEY, as_batch(data[0])).params, grid))
     kl = lambda log: float(jnp.sum(jnp.exp(true) * (true - log)) * width)
     assert kl(learnt) < 0.03 < 0.3 < kl(untrained)
-    assert metrics["contrast/chain_gap"][-200:].mean() < 0.3 and int(state.skipped) == 0
+    gap, spread = (metrics[f"contrast/{name}"][-200:] for name in ("chain_gap", "spread_data"))
+    assert jnp.abs(gap / spread).mean() < 0.3 and int(state.skipped) == 0
 
 
 # ---- denoising score matching --------------------------------------------------------------------------------------------

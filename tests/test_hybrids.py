@@ -47,6 +47,7 @@ from tests.table import (
     start,
     toy_codes,
     toy_diffusion,
+    toy_energy,
     toy_gan,
     toy_implicit,
     toy_similar,
@@ -273,6 +274,8 @@ def test_rewards_that_do_not_fit_are_refused():
         rewarded(toy_vae(), lambda x, y=None: x.sum((1, 2, 3)), adam(), likelihood())
     with pytest.raises(ValueError, match=r"they train base/.*; it samples through change/decoder\. Give way=pathwise"):
         rewarded(lora(toy_vae(), 1, waits=True), brightness, adam(), filtered())
+    with pytest.raises(ValueError, match="memory belongs to each row: give way=pathwise"):
+        rewarded(toy_energy(), brightness, adam(), filtered())
     model = rewarded(tokens(), lambda x, y=None: x.sum(1), adam())
     data = as_batch(jnp.zeros((2, 2), jnp.int32))
     with pytest.raises(ValueError, match="way=likelihood"):
@@ -296,6 +299,8 @@ def test_a_conditioned_model_is_the_model_told_what_the_encoder_reads():
         whole.sample(params, KEYS[:8])
     with pytest.raises(ValueError, match="no phase denoise to train the encoder along; there are elbo"):
         conditioned(model, reader(), along=("denoise",))
+    with pytest.raises(ValueError, match=r"cannot be trained: give along=\(\)"):
+        conditioned(toy_energy(classes=GIVEN), reader())
 
 
 def test_an_encoder_learns_what_a_critic_makes_of_the_condition():

@@ -52,11 +52,11 @@ def told(folder, rows, steps=(LENGTH,), at_once=3) -> list[dict]:
 
 SOUND = {"accuracy": 0.7, "active_units": 5.0, "kl": 3.0, "grad_norm": 4.0, "update_norm": 0.1, "params_norm": 30.0,
          "perplexity": 40.0, "spread_ratio": 0.9, "recall": 0.4, "inverse_error": 1e-5,
-         "chain_gap": 0.2, "chain_scale": 1.0}  # fmt: skip
+         "chain_gap": 0.2, "square_chains": 1.0}  # fmt: skip
 BROKEN = {"accuracy": 0.995, "active_units": 0.2, "kl": 0.01, "grad_norm": 0.0, "update_norm": 20.0, "params_norm": 200.0,
           "perplexity": 1.1, "spread_ratio": 0.1, "recall": 0.01, "inverse_error": 0.1,
-          "chain_gap": 9.0, "chain_scale": 50.0}  # fmt: skip
-BESIDE = {"params_norm": 30.0, "recall_of_reals": 0.8}
+          "chain_gap": -9.0, "square_chains": 2500.0}  # fmt: skip
+BESIDE = {"params_norm": 30.0, "recall_of_reals": 0.8, "spread_data": 1.0, "square_data": 1.0}
 
 
 def test_every_watch_has_a_row_here():

@@ -9,7 +9,7 @@ they are draws of p the gradient of (1) is T times that of -log p. With Langevin
 
     x' <- x' - s/2T grad f(x') + sqrt(s) noise
 
-the usual large gradient step with little noise is a low temperature: step 10 with noise 0.005 is s = 2.5e-5, T = 2.5e-6.
+the usual large gradient step with little noise is a low temperature: step 10 with noise 0.005 is s = 2.5e-5, T = 1.25e-6.
 
 By denoising score matching at levels sigma (1907.05600), from a network of an energy or of a score:
 
@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax.chains import Field, Kernel, Run, annealed, contrast, drift, langevin, named, run
+from genjax.chains import Field, Kernel, Run, annealed, contrast, drift, langevin, named, run, scalar
 from genjax.conditions import told
 from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, normal, stream
 from genjax.nets import Net
@@ -80,7 +80,7 @@ def energy(
         return net.apply(params["energy"], x, condition(y))
 
     def init(key: jax.Array, batch: Batch) -> Params:
-        return {"energy": _scalar(net, stream(key, "energy"), batch["x"], condition(batch.get("y")))}
+        return {"energy": scalar(net, stream(key, "energy"), batch["x"], condition(batch.get("y")))}
 
     def begin(keys: jax.Array) -> jax.Array:
         return jax.vmap(lambda key: start(stream(key, "start"), shape))(keys)
@@ -100,7 +100,8 @@ def energy(
         pick = lambda new, old: _either(anew, new, jax.vmap(lambda rows, k: rows[k])(old, slot))
         put = lambda old, new: jax.vmap(lambda rows, k, row: rows.at[k].set(row))(old, slot, new)
         y = pick(batch["y"], batch["labels"]) if classes else None
-        out = walk(jax.lax.stop_gradient(params), keys, pick(begin(keys), batch["chains"]), y, steps)
+        still = jax.lax.stop_gradient((params, y))
+        out = walk(still[0], keys, pick(begin(keys), batch["chains"]), still[1], steps)
         labels = {"labels": put(batch["labels"], y)} if classes else {}
         return out, y, {"chains": put(batch["chains"], out.x)} | labels
 
@@ -111,8 +112,8 @@ def energy(
         f_data, f_chains = f(params, x, batch.get("y")), f(params, chains.x, y)
         value, seen = contrast(f_data, f_chains)  # 1. data down, chains up
         value += alpha * jnp.mean(f_data**2 + f_chains**2)  # 2. near zero
-        size = jnp.sqrt(jnp.mean(chains.x**2) / jnp.maximum(jnp.mean(x**2), 1e-12))
-        return Loss(value, seen | {"accepted": chains.accepted.mean(), "chain_scale": size}, rows)
+        seen |= {"accepted": chains.accepted.mean(), "square_data": jnp.mean(x**2), "square_chains": jnp.mean(chains.x**2)}
+        return Loss(value, seen, rows)
 
     def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
         return walk(params, keys, begin(keys), y, sampling_steps).x
@@ -184,7 +185,13 @@ def score_matching(
         return u, t, told(y, classes)
 
     def init(key: jax.Array, batch: Batch) -> Params:
-        return {"energy": net.init(stream(key, "energy"), *given(last, batch["x"], batch.get("y")))}
+        inputs = given(last, batch["x"], batch.get("y"))
+        if as_score is minus_gradient:
+            return {"energy": scalar(net, stream(key, "energy"), *inputs)}
+        params = net.init(stream(key, "energy"), *inputs)
+        if (got := jax.eval_shape(scaled_score, params, *inputs).shape) != batch["x"].shape:
+            raise ValueError(f"a score has the shape of its data, {batch['x'].shape}; this network gives {got}")
+        return {"energy": params}
 
     def loss(params: Params, key: jax.Array, batch: Batch) -> Loss:
         keys, x = example_keys(key, batch), batch["x"]
@@ -214,14 +221,6 @@ def score_matching(
 def _either(which: jax.Array, yes: jax.Array, no: jax.Array) -> jax.Array:
     """Row by row."""
     return jnp.where(which.reshape(-1, *[1] * (yes.ndim - 1)), yes, no)
-
-
-def _scalar(net: Net, key: jax.Array, *inputs: jax.Array | None) -> Params:
-    """Parameters of a network, refused where it does not give one number an example."""
-    params = net.init(key, *inputs)
-    if (got := jax.eval_shape(net.apply, params, *inputs).shape) != inputs[0].shape[:1]:
-        raise ValueError(f"an energy is one number an example, (B,); this network gives {got}")
-    return params
 
 
 def _check(kernel, shape, steps, sampling_steps, temperature, slots, fresh) -> None:

@@ -45,7 +45,8 @@ def rbm(
       sampling_steps: Gibbs moves of a sample, from evenly random units.
 
     Returns:
-      A Model with `energy` (1); with exact `log_prob` where one side has at most 16 units.
+      A Model with `energy` (1); with exact `log_prob` where one side has at most 16 units. Its samples are coins, which have no
+      gradient: it `generates` through no branch.
     """
     shape, dims = tuple(shape), prod(shape)
     for name, value in (("hidden", hidden), ("steps", steps), ("sampling_steps", sampling_steps)):
@@ -89,7 +90,7 @@ def rbm(
     phase = Phase("contrast", loss, ("rbm",), tx)
     few = log_prob if min(hidden, dims) <= EXACT else None
     rows = memory if persistent else None
-    return Model(init, ((phase,),), sample, ("rbm",), log_prob=few, memory=rows, energy=energy)
+    return Model(init, ((phase,),), sample, log_prob=few, memory=rows, energy=energy)
 
 
 # ---- energies and moves ------------------------------------------------------------------------------------------------
@@ -155,9 +156,10 @@ def annealed_log_partition(
     Args:
       theta: the branch `rbm`.
       keys: (chains,), one a chain.
-      times: (K,) rising from 0 to 1.
+      times: (K,) rising from 0 to 1; others are refused where they can be looked at.
       base: (D,) log-odds of the units at t = 0, best those of the data: `base_rates`.
     """
+    refuse_detours(times)
     dims, hidden = theta["weights"].shape
     base = jnp.broadcast_to(base, (dims,))
     begin = jax.vmap(lambda key: jax.random.bernoulli(key, jax.nn.sigmoid(base)))(named(keys, "start")).astype(jnp.float32)
@@ -165,6 +167,17 @@ def annealed_log_partition(
     log_w = importance(log_p_at, lambda t: gibbs(theta, t, base), named(keys, "walk"), begin, times).log_w
     log_ratio, error = log_mean(log_w)
     return log_ratio + jax.nn.softplus(base).sum() + hidden * jnp.log(2.0), error
+
+
+def refuse_detours(times: jax.Array) -> None:
+    """Refuse times that do not rise from 0 to 1: between other densities the ratio is another number."""
+    try:
+        straight = len(times) > 1 and bool((times[0] == 0) & (times[-1] == 1) & jnp.all(jnp.diff(times) >= 0))
+    except jax.errors.ConcretizationTypeError:
+        return
+    if not straight:
+        raise ValueError(f"annealing passes times that rise from 0 to 1, not {len(times)} from {times[0]:.3g} to "
+                         f"{times[-1]:.3g}: jnp.linspace(0, 1, 1000)")  # fmt: skip
 
 
 def refuse_grey(x: jax.Array) -> None:

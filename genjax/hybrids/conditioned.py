@@ -23,7 +23,7 @@ def conditioned(model: Model, encoder: Net, *, along: Sequence[str] | None = Non
     """A model of x given y as the batch holds it.
 
     Args:
-      model: any model made with classes=GIVEN.
+      model: any model made with classes=GIVEN; where it has `memory`, the encoder must be frozen.
       encoder: y (B, ...) -> what the model's networks see.
       along: phases of the model that train the encoder too; None all of them, () none, so that it is frozen.
       weights: parameters of the encoder to begin with.
@@ -35,6 +35,9 @@ def conditioned(model: Model, encoder: Net, *, along: Sequence[str] | None = Non
     if unknown := set(along or ()) - names:
         raise ValueError(f"conditioned has no phase {', '.join(sorted(unknown))} to train the encoder along; there are "
                          f"{', '.join(sorted(names))}")  # fmt: skip
+    if model.memory and along != ():
+        raise ValueError("this model's memory keeps what the encoder said some steps ago, from which it cannot be trained: "
+                         "give along=() and an encoder that is trained already, by weights=")  # fmt: skip
 
     def read(params: Params, y: jax.Array | None) -> jax.Array:
         if y is None:

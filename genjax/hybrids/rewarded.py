@@ -111,6 +111,9 @@ def filtered(share: float = 0.25) -> Way:
         raise ValueError(f"filtered keeps a share of the samples between 0 and 1, not {share}")
 
     def way(model: Model, reward: Reward):
+        if model.memory:
+            raise ValueError("rewarded by filtered() repeats the best rows, and a model's memory belongs to each row: give "
+                             "way=pathwise()")  # fmt: skip
         own = [phase for phase in model.stages[-1] if set(phase.trains) & set(model.generates)]
         if not own:
             trained = ", ".join(path for phase in model.stages[-1] for path in phase.trains)

@@ -3,9 +3,10 @@
     stage 1 ..   the base's own                                                    branches "base/..."
     stage n      E(x) - E(x') + alpha ( E(x)^2 + E(x')^2 )                         branch "energy"                  (1)
 
-x' are samples of the base, moved by `steps` moves of a Markov chain of p (1912.00589 does so with a generator, 2010.00654 with
-a VAE); they need no memory, as the base begins near. Where the base has codes with density, latent(autoencoder, tilted(prior))
-is the latent energy model of 2006.08205. -log Z = -log E_base[exp(-E)] follows from samples of the base: `log_partition`.
+x' are samples of the base, moved by `steps` moves of a Markov chain of p (2003.06060 does so with a generator, 2010.00654 with
+a VAE); they need no memory, as the base begins near. latent(autoencoder, tilted(prior)) has an energy of the codes as
+2006.08205 has, which learns both at once; here the autoencoder comes first and stays as it is.
+-log Z = -log E_base[exp(-E)] follows from samples of the base: `log_partition`.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax.chains import Field, Kernel, contrast, langevin, log_mean, named, run
+from genjax.chains import Field, Kernel, contrast, langevin, log_mean, named, run, scalar
 from genjax.model import Batch, Loss, Model, Params, Phase, as_batch, example_keys, memory_under, need, stream, under
 from genjax.nets import Net
 
@@ -32,7 +33,7 @@ def tilted(
     """A model with the branches `base` and `energy`, of one stage more than the base.
 
     Args:
-      base: any model with an exact `log_prob` (a flow, an autoregressive one of real numbers).
+      base: any model of real numbers with an exact `log_prob` that has a gradient: a flow, an autoregressive one.
       net: (x) -> (B,), E; let its last layer start at zero, so that it starts as the base.
       tx: optimizer of E.
       kernel: log p -> how chains move, see `genjax.chains`.
@@ -48,7 +49,9 @@ def tilted(
         return density(params["base"], as_batch(x, y)) - e(params, x)
 
     def init(key: jax.Array, batch: Batch) -> Params:
-        return {"base": base.init(stream(key, "base"), batch), "energy": net.init(stream(key, "energy"), batch["x"])}
+        if not jnp.issubdtype(batch["x"].dtype, jnp.floating):
+            raise ValueError(f"tilted moves x along the gradient of log p, and {batch['x'].dtype} has none: give real numbers")
+        return {"base": base.init(stream(key, "base"), batch), "energy": scalar(net, stream(key, "energy"), batch["x"])}
 
     def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
         draft = base.sample(params["base"], keys, y)
@@ -66,6 +69,12 @@ def tilted(
     return Model(init, stages, sample, ("energy",), energy=told, memory=memory_under({"base": base}))
 
 
-def log_partition(base: Model, net: Net, params: Params, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(log Z, its standard error) of a `tilted` model's parameters from as many samples of the base as there are keys."""
-    return log_mean(-net.apply(params["energy"], base.sample(params["base"], keys)))
+def log_partition(
+    base: Model, net: Net, params: Params, keys: jax.Array, y: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """(log Z, its standard error) of a `tilted` model's parameters from as many samples of the base as there are keys.
+
+    Args:
+      y: (keys,) labels for a conditional base, whose Z differs from label to label: one label for all, or their mean comes out.
+    """
+    return log_mean(-net.apply(params["energy"], base.sample(params["base"], keys, y)))
