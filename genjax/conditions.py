@@ -58,6 +58,10 @@ def guided(answers: jax.Array, scale: float) -> jax.Array:
 
 def check_guidance(classes: int, drop: float, guidance: float) -> None:
     """Say in words what guidance lacks."""
+    if classes < GIVEN:
+        raise ValueError(f"classes={classes}: give their number, 0 for no condition, or GIVEN")
+    if not (0 <= drop <= 1 and abs(guidance) < float("inf")):
+        raise ValueError(f"drop={drop} is a share of the labels, 0 to 1, and guidance={guidance} a finite scale")
     if (guidance != 1.0 or drop) and not classes:
         raise ValueError(f"guidance={guidance}, drop={drop} without a condition: give classes=, or leave both out")
     if guidance != 1.0 and not drop:

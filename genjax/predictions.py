@@ -3,7 +3,7 @@
     x_t = alpha x_0 + sigma noise,       x_0 = clean(alpha, sigma, x_t, net(scale x_t, t))                            (1)
     loss = weight(t) || x_0 - data ||^2,   or the plain squared error of the network's own target                     (2)
 
-Whatever is predicted, samplers, bounds and hybrids see `denoise(params, x_t, t) -> x_0`, made by `as_denoiser`.
+Whatever is predicted, samplers, bounds and hybrids see `denoise(params, x_t, t) -> x_0`.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,8 @@ import jax.numpy as jnp
 
 from genjax.nets import Net
 from genjax.schedules import Process, levels
+
+STEEPEST = 1e3  # DDPM's chain asks for 157
 
 
 class Prediction(NamedTuple):
@@ -56,6 +58,18 @@ def edm(data_scale: float = 0.5) -> Prediction:
     )
 
 
+def check_prediction(prediction: Prediction, process: Process, first: jax.Array) -> None:
+    """Refuse a prediction that says next to nothing of x_0 at the first time of sampling: its errors grow as (1)'s slope."""
+    with jax.ensure_compile_time_eval():  # a model may be made inside compiled code
+        slope = float(jnp.abs(prediction.clean(process.alpha(first), process.sigma(first), 0.0, 1.0)))
+    if not slope <= STEEPEST:
+        raise ValueError(
+            f"at the first time of sampling x_0 moves {slope:.0f} times as far as what the network predicts, and so does its "
+            "error: take another prediction (velocity), a grid that begins where some of the data is left (karras_grid()) or a "
+            "process that ends there (ddpm())"
+        )
+
+
 def as_denoiser(net: Net, process: Process, prediction: Prediction) -> Callable[..., jax.Array]:
     """(1) as one function: denoise(params, x_t, t, *conditions) -> x_0 of x_t's shape; t (B,), or one number for all.
 
@@ -95,7 +109,8 @@ def edm_weight(data_scale: float = 0.5) -> Weight:
 
 def likelihood_weight() -> Weight:
     """-1/2 dSNR/dt times the length of the span: with uniform times the loss is, in nats a dimension, the part of the
-    variational bound that can be trained (2107.00630, eq. 17; 2101.09258).
+    variational bound that can be trained (2107.00630, eq. 17; 2101.09258). For data that have a density its
+    mean over times is infinite where the span begins without noise, as that of `cosine` does: the bound's own is then, too.
     """
 
     def weight(process, t):

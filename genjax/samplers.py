@@ -57,6 +57,8 @@ def straight_on(x: jax.Array, clean: jax.Array, step: Step) -> jax.Array:
 
 def ddim(eta: float = 0.0) -> Sampler:
     """DDIM (2010.02502): deterministic at eta = 0, at eta = 1 the ancestral sampler of variance `Back.small`."""
+    if not 0 <= eta <= 1:
+        raise ValueError(f"ddim puts in a share eta of the noise of the ancestral sampler, 0 to 1, not eta={eta}")
 
     def sampler(denoise, process, times, x, keys=None):
         def move(x, step):
@@ -85,12 +87,15 @@ def ancestral(share: float | None = 0.0) -> Sampler:
       share: the variance, from 0, `Back.small` (the paper's beta-tilde), to 1, `Back.large` (its beta), in logarithms. None:
         what the model has learnt; then `denoise(x, t, shares=True)` gives (x_0, shares of x's shape).
     """
+    if share is not None and not 0 <= share <= 1:
+        raise ValueError(f"the variance lies between the smallest, share=0, and the largest, share=1, not at share={share}")
 
     def sampler(denoise, process, times, x, keys):
         def move(x, step):
             clean, by = denoise(x, step.now.t, shares=True) if share is None else (denoise(x, step.now.t), share)
             q = back(step.now, step.then)
-            scale = jnp.where(step.then.sigma > 0, jnp.sqrt(q.between(by)), 0.0)
+            left = step.then.sigma > 0  # in the last step the variance is 0, where a root has no slope
+            scale = jnp.where(left, jnp.sqrt(jnp.where(left, q.between(by), 1.0)), 0.0)
             return q.of_x * x + q.of_clean * clean + scale * fresh(keys, step.number, x), None
 
         return jax.lax.scan(move, x, steps(process, times))[0]
@@ -135,6 +140,9 @@ def stochastic_edm(churn: float = 40.0, least: float = 0.05, most: float = 50.0,
       least, most: S_tmin and S_tmax, the ratios between which that is done.
       excess: S_noise, standard deviation of the noise put in.
     """
+
+    if not (churn >= 0 and excess > 0):
+        raise ValueError(f"stochastic_edm puts noise in: churn >= 0 and excess > 0, not churn={churn}, excess={excess}")
 
     def sampler(denoise, process, times, x, keys):
         grow = min(churn / (len(times) - 1), 2**0.5 - 1)

@@ -39,6 +39,8 @@ def cosine(offset: float = 0.0) -> Process:
 
     `offset` is the s of 2102.09672 (there 0.008), alpha = cos(a) / cos(a_0) with a = pi/2 (t + s) / (1 + s).
     """
+    if not 0 <= offset < 1:
+        raise ValueError(f"a cosine process begins at an offset in [0, 1), not offset={offset}")
     if not offset:
         return Process(lambda t: jnp.cos(0.5 * jnp.pi * t), lambda t: jnp.sin(0.5 * jnp.pi * t))
     start, gone = 0.5 * np.pi * offset / (1 + offset), lambda t: 0.5 * jnp.pi * t / (1 + offset)
@@ -69,6 +71,8 @@ def from_betas(betas: np.ndarray) -> Process:
 
     Between them the rate is constant, so log alpha^2 is linear.
     """
+    if not len(betas) or not np.all((np.asarray(betas) > 0) & (np.asarray(betas) < 1)):
+        raise ValueError("a chain needs noise rates, each between 0 and 1")
     table = np.concatenate([[0.0], np.cumsum(np.log1p(-np.asarray(betas, np.float64)))])
     places = np.arange(len(table)) / (len(table) - 1)
     log_power = lambda t: jnp.interp(jnp.asarray(t), jnp.asarray(places), jnp.asarray(table))  # log alpha^2
@@ -80,6 +84,8 @@ def exploding(least: float = 0.002, most: float = 80.0, rho: float = 7.0) -> Pro
 
     Time is warped so that Karras' grid is even in it, and a network that is told t resolves small noise levels.
     """
+    if not 0 < least < most:
+        raise ValueError(f"a process explodes from a least sigma above 0 to a larger one, not from {least} to {most}")
     sigma = lambda t: most * jnp.asarray(t) ** rho
     return Process(lambda t: jnp.ones_like(jnp.asarray(t, float)), sigma, ((least / most) ** (1 / rho), 1.0))
 
@@ -172,7 +178,7 @@ def uniform_times() -> Times:
 
     def draw(key, process):
         low, high = process.span
-        return low + (high - low) * jax.random.uniform(key)
+        return low + (high - low) * jnp.maximum(jax.random.uniform(key), 2.0**-24)  # 0 would be drawn once in 2^23 times
 
     return draw
 
@@ -192,8 +198,13 @@ def lognormal_times(mean: float = -1.2, scale: float = 1.2) -> Times:
 
 
 def uniform_grid() -> Grid:
-    """Even in time, from the end of the span to 0."""
-    return lambda process, steps: jnp.linspace(process.span[1], 0.0, _some(steps) + 1)
+    """Even in time, from the end of the span to its beginning, then 0; where it begins at 0, that is one time."""
+
+    def grid(process, steps):
+        low, high = process.span
+        return _ended(jnp.linspace(high, low, _some(steps))) if low > 0 else jnp.linspace(high, low, _some(steps) + 1)
+
+    return grid
 
 
 def karras_grid(rho: float = 7.0, least: float = 0.002, most: float = 80.0) -> Grid:
@@ -245,7 +256,7 @@ def check_noise(process: Process, grid: Grid = uniform_grid(), steps: int = 1) -
     """Refuse a process that does not end in noise, and a grid of it that begins before it does."""
     with jax.ensure_compile_time_eval():  # a model may be made inside compiled code
         first, end = (float(1.0 / ratio(process, t)) for t in (grid(process, steps)[0], process.span[1]))
-    if max(first, end) > 0.1:
+    if not (first <= 0.1 and end <= 0.1):
         raise ValueError(
             f"sampling never reaches noise: alpha / sigma is {first:.2g} at the grid's first time, {end:.2g} at the process's "
             "end, so that samples would start from what training has not seen; take larger noise rates, a larger last sigma or "
@@ -267,6 +278,8 @@ def _stride(chain: int, steps: int) -> float:
 
 def edges(process: Process, least: float, most: float) -> tuple[jax.Array, jax.Array]:
     """The ratios [least, most], cut to what the process reaches within its span."""
+    if not 0 < least < most:
+        raise ValueError(f"ratios fall from `most` to a `least` above 0, not from {most} to {least}")
     low, high = (ratio(process, t) for t in process.span)
     return jnp.maximum(low, least), jnp.minimum(high, most)
 

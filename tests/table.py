@@ -30,7 +30,7 @@ from genjax.heads import categorical, normals
 from genjax.hybrids.adversarial import adversarial, augmented, reconstructions, samples
 from genjax.hybrids.cascade import cascade
 from genjax.hybrids.conditioned import conditioned
-from genjax.hybrids.distilled import consistent, distilled, halved
+from genjax.hybrids.distilled import consistent, distilled, halved, straightened
 from genjax.hybrids.judged import judged
 from genjax.hybrids.latent import latent
 from genjax.hybrids.lora import lora
@@ -322,6 +322,9 @@ TABLE: dict[str, Callable[..., Model]] = {
     ),
     "meanflow": lambda tx=None: meanflow(small(SHAPE), SHAPE, tx or adam(), apart=0.5, classes=CLASSES),
     "distilled(distilled(diffusion))": toy_distilled,
+    "distilled(diffusion), straight": lambda tx=None: distilled(
+        toy_diffusion(tx=tx), toy_diffusion(tx=tx), straightened(2), tx or adam()
+    ),
     "distilled(diffusion), guided": lambda tx=None: distilled(
         toy_diffusion(tx=tx, prediction=clean, classes=CLASSES, drop=0.2, guidance=2.0),
         toy_diffusion(tx=tx, prediction=clean, classes=CLASSES, drop=0.2),

@@ -191,18 +191,38 @@ def test_learned_variance_is_best_where_the_paper_puts_it():
 
 def test_the_bound_trains_the_learned_variance_alone():
     net = Net(lambda *_: None, lambda params, x, t, y=None: jnp.concatenate([params["x"] * x, params["v"] + 0 * x], -1))
-    make = lambda variance, net=net: diffusion(net, (2,), optax.sgd(1.0), variance=variance, chain=20, prediction=p.noise)
+    alike = {"prediction": p.noise, "grid": schedules.karras_grid()}
+    make = lambda variance, net=net: diffusion(net, (2,), optax.sgd(1.0), variance=variance, chain=20, **alike)
     params = {"denoiser": {"x": jnp.array(0.3), "v": jnp.array(0.2)}}
     loss = lambda model: lambda params: model.stages[0][0].loss(params, KEY, draws(64))
     learnt = loss(make(None))(params)
     slopes = jax.grad(lambda params: loss(make(None))(params).value)(params)["denoiser"]
     plain = Net(None, lambda params, x, t, y=None: params["x"] * x)
     on_grid = lambda key, process: jnp.ceil(20 * jax.random.uniform(key)) / 20
-    simple = diffusion(plain, (2,), optax.sgd(1.0), prediction=p.noise, times=on_grid)
+    simple = diffusion(plain, (2,), optax.sgd(1.0), times=on_grid, **alike)
     wanted = jax.grad(lambda params: loss(simple)(params).value)(params)["denoiser"]
     np.testing.assert_allclose(slopes["x"], wanted["x"], rtol=1e-5)
     assert slopes["v"] != 0
     np.testing.assert_allclose(learnt.value, learnt.metrics["error"] + 1e-3 * learnt.metrics["bound"], rtol=1e-5)
+
+
+def test_a_learned_variance_is_trained_at_the_times_drawn():
+    """Each is rounded up to a time of the chain, wherever the process's span begins."""
+    seen = []
+    net = Net(None, lambda params, x, t, y=None: (seen.append(t), jnp.concatenate([x, x], -1))[1])
+    drawn = jnp.array([0.2201, 0.3, 0.5, 0.9999])
+    times, (low, high) = lambda key, process: drawn[jax.random.randint(key, (), 0, 4)], exploding().span
+    model = diffusion(net, (2,), optax.sgd(1.0), process=exploding(), variance=None, chain=100, times=times)
+    model.stages[0][0].loss({"denoiser": {}}, KEY, draws(64))
+    step = (high - low) / 100
+    np.testing.assert_allclose(np.unique(seen[0]), low + step * np.ceil((drawn - low) / step), rtol=1e-5)
+
+
+def test_a_path_through_a_learned_variance_has_a_gradient():
+    net = Net(None, lambda params, x, t, y=None: jnp.concatenate([params["a"] * x, params["a"] + 0 * x], -1))
+    model = diffusion(net, (2,), optax.sgd(1.0), variance=None, sampler=ancestral(None), steps=3)
+    slope = jax.grad(lambda a: model.sample({"denoiser": {"a": a}}, jax.random.split(KEY, 4)).sum())(0.1)
+    assert np.isfinite(slope) and slope != 0
 
 
 # ---- the flow ------------------------------------------------------------------------------------------------------------
@@ -301,13 +321,26 @@ def test_a_model_samples_the_normal_it_was_given():
         ({"process": Process(lambda t: 1 - 0.5 * t, lambda t: t)}, "alpha / sigma is 0.5 at the grid's first time, 0.5"),
         ({"process": linear(0.1, 3.0)}, "never reaches noise"),
         ({"process": exploding(), "grid": schedules.karras_grid(most=1.0)}, "sigma is 1 at the grid's first time, 0.013"),
+        ({"process": Process(lambda t: 0 * t + jnp.nan, lambda t: t)}, "never reaches noise"),
         ({"chain": 1}, "at least two steps, but chain=1"),
+        ({"flow_steps": -5}, "flow_steps >= 0 and 0 <= variance <= 1, not -5"),
+        ({"variance": 7.0}, "not 0 and 7.0"),
+        ({"classes": -2}, "classes=-2: give their number"),
+        ({"classes": 2, "drop": -0.5, "guidance": 3.0}, "drop=-0.5 is a share"),
+        ({"classes": 2, "drop": 0.1, "guidance": float("nan")}, "guidance=nan a finite scale"),
+        ({"prediction": p.noise}, r"100000 times as far as what the network predicts.*velocity.*karras_grid"),
     ],
     ids=lambda part: part if isinstance(part, str) else ", ".join(part),
 )
 def test_options_that_do_not_fit_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
         diffusion(exact(cosine()), (2,), optax.sgd(1.0), **options)
+
+
+def test_the_bound_needs_samples():
+    model = diffusion(exact(cosine()), (2,), optax.sgd(1.0), prediction=p.clean, decoder=normal_log_prob)
+    with pytest.raises(ValueError, match="samples >= 1, not samples=0"):
+        model.bound(PARAMS, KEY, draws(2), 0)
 
 
 def test_labels_out_of_range_are_refused_and_in_compiled_code_not_a_number():

@@ -9,11 +9,12 @@ import optax
 import pytest
 
 import genjax
+from genjax import schedules
 from genjax.families.consistency import Pairs, agreement, consistency, neighbours, renoised
 from genjax.families.diffusion import diffusion
 from genjax.families.meanflow import identity, meanflow
-from genjax.hybrids.distilled import consistent, distilled, halved, two_steps
-from genjax.model import as_batch, example_keys, normal
+from genjax.hybrids.distilled import consistent, distilled, halved, straightened, two_steps
+from genjax.model import as_batch, example_keys, normal, stream
 from genjax.nets import Net, timed_mlp
 from genjax.nets.time import time_features
 from genjax.samplers import ddim
@@ -302,6 +303,25 @@ def test_halved_is_zero_at_its_target_and_weighs_by_the_signal():
     np.testing.assert_allclose(np.unique(np.round(off, 3)), np.unique(np.round(np.maximum(1.0, snr), 3)), rtol=1e-3)
 
 
+def test_the_student_that_goes_straight_is_where_reflow_ends():
+    """The teacher's path takes eps to MEAN + SCALE eps; of a point between the two, both are known."""
+    process, keys, x = straight(), jax.random.split(KEY, 200), data(200)
+
+    def right(x_t, t):
+        alpha, sigma = schedules.levels(process, t, 2)
+        return MEAN + SCALE * (x_t - alpha * MEAN) / (alpha * SCALE + sigma)
+
+    learn = lambda student: jax.jit(lambda: straightened(400)(student, exact_denoise(process), process, keys, x))()
+    loss, of_teacher = learn(right), learn(exact_denoise(process))
+    assert loss.mean() < 1e-4 < 1e-2 < of_teacher.mean()
+    t = jax.vmap(lambda key: jax.random.uniform(stream(key, "time")))(keys)
+    np.testing.assert_allclose(learn(lambda x_t, t: right(x_t, t) + 1.0), 1 / t**2, rtol=0.1)  # alpha + sigma = 1
+    start = jax.random.normal(KEY, (5, 2))
+    once = ddim()(right_at_once := lambda x_t, t: right(x_t, jnp.broadcast_to(t, 5)), process, jnp.array([1.0, 0.0]), start)
+    np.testing.assert_allclose(once, MEAN + SCALE * start, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ddim()(right_at_once, process, uniform_grid()(process, 9), start), once, rtol=1e-4, atol=1e-5)
+
+
 def lessons(model, count, stage=0):
     state = genjax.next_stage(model, genjax.init(model, KEY, batch()), stage)
     step = jax.jit(genjax.make_step(model, stage))
@@ -343,5 +363,15 @@ def test_students_that_cannot_begin_as_a_copy_are_refused():
     assert [len(stage) for stage in model.stages] == [1, 1]
     with pytest.raises(ValueError, match="as teacher, needs a model with `denoise`"):
         distilled(toy_vae(), other, halved(2), adam())
+
+
+def test_lessons_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="not the teacher's: make both with the same process="):
+        distilled(toy_diffusion(), toy_diffusion(process=straight()), halved(2), adam())
+    with pytest.raises(ValueError, match="every second time is one of half as many steps"):
+        lessons(distilled(toy_diffusion(), toy_diffusion(), halved(4, karras_grid()), adam()), 1, stage=1)
+    for options, words in ({"span": 0}, "span >= 1"), ({"decay": 2.0}, "decay=2.0"), ({"intervals": ()}, "one number or more"):
+        with pytest.raises(ValueError, match=words):
+            consistency(toy_diffusion(sampler=renoised()), adam(), **options)
     with pytest.raises(ValueError, match="steps=0"):
         meanflow(small(SHAPE), SHAPE, adam(), steps=0)

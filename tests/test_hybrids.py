@@ -33,6 +33,7 @@ from genjax.hybrids.stepwise import steps_of, stepwise
 from genjax.hybrids.tilted import log_partition, tilted
 from genjax.model import Loss, Phase, as_batch, frozen, put
 from genjax.nets import Net, gpt
+from genjax.samplers import ancestral
 from genjax.schedules import Process, cosine
 from tests.table import (
     LATENT,
@@ -49,6 +50,7 @@ from tests.table import (
     toy_diffusion,
     toy_energy,
     toy_gan,
+    toy_guided,
     toy_implicit,
     toy_similar,
     toy_vae,
@@ -133,6 +135,12 @@ def test_a_draft_that_is_hardly_noised_is_kept():
     params = jax.jit(model.init)(jax.random.key(0), batch())
     draft = base.sample(params["base"], KEYS[:8])
     np.testing.assert_allclose(model.sample(params, KEYS[:8]), draft, atol=2e-3)
+
+
+def test_a_draft_is_denoised_with_a_learned_variance_too():
+    model = refined(toy_gan(), toy_guided(), steps=3, sampler=ancestral(None))
+    x = model.sample(jax.jit(model.init)(KEYS[0], batch()), KEYS[:8], batch()["y"])
+    assert x.shape == batch()["x"].shape and np.isfinite(x).all()
 
 
 def test_what_is_edited_in_the_codes_is_drawn_by_the_diffusion():

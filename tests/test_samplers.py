@@ -142,6 +142,14 @@ def test_grids_fall_to_zero_in_as_many_steps_as_asked(name, grid):
         assert (jnp.diff(times) < 0).all()
 
 
+@processes
+@pytest.mark.parametrize("grid", [uniform_grid(), karras_grid(), log_snr_grid()], ids=["uniform", "karras", "log_snr"])
+def test_a_denoiser_is_asked_within_the_span(name, grid):
+    low, high = PROCESSES[name].span
+    asked = grid(PROCESSES[name], 50)[:-1]
+    assert asked.min() >= low - 1e-6 and asked.max() <= high
+
+
 def test_grids_of_a_chain_begin_or_end_with_its_own_step():
     np.testing.assert_allclose(trailing_grid(10)(ddpm(10), 3), [1.0, 0.7, 0.3, 0.0], rtol=1e-6)
     np.testing.assert_allclose(leading_grid(10)(ddpm(10), 3), [0.7, 0.4, 0.1, 0.0], rtol=1e-6)
@@ -299,4 +307,16 @@ def test_bad_input_is_refused():
         leading_grid(10)(ddpm(10), 11)
     with pytest.raises(ValueError, match="orders 1 to 3, but order=4"):
         dpm_solver_pp(4)
+    for make, words in (
+        (lambda: ancestral(5.0), "not at share=5.0"),
+        (lambda: ddim(3.0), "0 to 1, not eta=3.0"),
+        (lambda: stochastic_edm(churn=-40.0), "not churn=-40.0"),
+        (lambda: cosine(-0.5), r"in \[0, 1\), not offset=-0.5"),
+        (lambda: from_betas([0.1, 2.0]), "each between 0 and 1"),
+        (lambda: from_betas([]), "needs noise rates"),
+        (lambda: exploding(least=100.0), "not from 100.0 to 80.0"),
+        (lambda: karras_grid(least=90.0)(cosine(), 3), "not from 80.0 to 90.0"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            make()
     assert At._fields == ("t", "alpha", "sigma")

@@ -58,6 +58,8 @@ def neighbours(process: Process, intervals: Sequence[int], grid: Grid, times: Ti
     Raises:
       ValueError: a grid that begins where nothing of the data is left, since (3) would weigh its first interval by zero.
     """
+    if not intervals or min(intervals) < 1:
+        raise ValueError(f"consistency agrees over the intervals of grids: give one number or more, not {tuple(intervals)}")
     with jax.ensure_compile_time_eval():  # a model may be made inside compiled code
         grids = [np.asarray(grid(process, number)) for number in intervals]
         if not all(np.isfinite(ratio(process, jnp.asarray(each[0]))) for each in grids):
@@ -89,7 +91,8 @@ def consistency(
     """The model, its denoiser trained to be consistent; with branches `progress` and, where f' follows f, `target` more.
 
     Args:
-      model: any with `denoise`, made to sample by `renoised()` over `grid`; its own losses are left out.
+      model: any with `denoise`; its own losses are left out, and with them its `drop`: no label is hidden. Make it to sample by
+        `renoised()` over this `grid`, as nothing else was trained, and without guidance.
       tx: optimizer.
       intervals: of the grids, each in use for the same share of `span`, the last for ever.
       span: training steps over which the curriculum goes.
@@ -98,6 +101,8 @@ def consistency(
       decay: of the running average that f' is; 0 makes it f itself, as 2310.14189 has it.
     """
     denoise, process = need(model, "denoise", "consistency"), model.process
+    if span < 1 or not 0 <= decay < 1:
+        raise ValueError(f"consistency needs span >= 1 and 0 <= decay < 1, not span={span} and decay={decay}")
     pairs = neighbours(process, intervals, grid, times)
 
     def init(key: jax.Array, batch: Batch) -> Params:

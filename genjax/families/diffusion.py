@@ -6,6 +6,8 @@
     guidance (2207.12598)           x_0 = x_0(x_t, t, none) + scale (x_0(x_t, t, y) - x_0(x_t, t, none))              (2)
     learned variance (2102.09672)   loss = (1) + 1/1000 of the variational bound, which trains the variance alone     (3)
 
+(3) is the bound, but for its first term without parameters, where `times` are uniform; others weigh its terms as they fall.
+
 DDPM: diffusion(net, shape, tx, process=ddpm(), prediction=noise, sampler=ancestral(), steps=1000). EDM: process=exploding(),
 prediction=edm(), times=lognormal_times(), sampler=heun(), grid=karras_grid(), steps=18. Flow matching: process=straight(),
 prediction=drift. Whatever is predicted, samplers, bounds and hybrids see x_0, see `Model.denoise`.
@@ -20,7 +22,7 @@ import optax
 from genjax.conditions import beside_none, check_guidance, guided, hidden, told
 from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, normal, stream
 from genjax.nets import Net
-from genjax.predictions import Prediction, Weight, clean, drift, edm, noise, own_units, velocity
+from genjax.predictions import Prediction, Weight, check_prediction, clean, drift, edm, noise, own_units, velocity
 from genjax.reverse import Decoder, chain_term, chain_time, flow_log_prob, normal_log_prob, prior_term
 from genjax.samplers import Sampler, ddim
 from genjax.schedules import Grid, Process, Times, check_noise, cosine, levels, uniform_grid, uniform_times
@@ -62,7 +64,8 @@ def diffusion(
       classes: condition on labels 0 .. classes - 1; 0 for none.
       drop: share of examples whose label is hidden in training; then label -1 stands for none.
       guidance: scale of (2); 1 is none.
-      variance: of a step of the chain, its share between `Back.small` and `Back.large`; None to learn it, see `ancestral`.
+      variance: of a step of the chain, its share between `Back.small` and `Back.large`; None to learn it. A fixed one is the
+        bound's alone: samples have that of their sampler, `ancestral(share)`.
       chain: T, steps of the bound, and of training where the variance is learned.
       decoder: p(x_0 | x_1) of the bound: `discretized_normal(levels)` for pixels in [-1, 1], `normal_log_prob` for densities.
       flow_steps: Runge-Kutta steps of `log_prob`, see `flow_log_prob`; exact traces, so for few dimensions.
@@ -77,8 +80,12 @@ def diffusion(
     shape, learned = tuple(shape), variance is None
     check_guidance(classes, drop, guidance)
     check_noise(process, grid, steps)
+    check_prediction(prediction, process, grid(process, steps)[0])
     if chain < 2:
         raise ValueError(f"a chain has at least two steps, but chain={chain}")
+    if flow_steps < 0 or not (learned or 0 <= variance <= 1):
+        raise ValueError(f"diffusion needs flow_steps >= 0 and 0 <= variance <= 1, not {flow_steps} and {variance}")
+    low, high = process.span
 
     def condition(y: jax.Array | None) -> jax.Array | None:
         return told(y, classes, least=-1 if drop else 0)
@@ -111,7 +118,7 @@ def diffusion(
     def loss(params: Params, key: jax.Array, batch: Batch) -> Loss:
         x, keys, batch = batch["x"], example_keys(key, batch), hidden(key, batch, drop, classes)
         t = jax.vmap(lambda key: times(stream(key, "time"), process))(keys)
-        number = jnp.ceil(jnp.clip(chain * t, 1, chain)).astype(int)
+        number = jnp.ceil(jnp.clip(chain * (t - low) / (high - low), 1, chain)).astype(int)
         t = chain_time(process, number, chain) if learned else t
         eps = normal(jax.vmap(lambda key: stream(key, "noise"))(keys), x.shape[1:])
         alpha, sigma = levels(process, t, x.ndim)
@@ -126,6 +133,8 @@ def diffusion(
         return Loss(value + 1e-3 * bound, {"error": value, "bound": bound})  # 3
 
     def bound(params: Params, key: jax.Array, batch: Batch, samples: int = 1) -> jax.Array:
+        if samples < 1:
+            raise ValueError(f"a bound is estimated from samples >= 1, not samples={samples}")
         x, keys = batch["x"], example_keys(key, batch)
         start = jax.vmap(lambda key: jax.random.uniform(stream(key, "time")))(keys)
         predict = lambda x_t, t: outputs(params, x_t, t, condition(batch.get("y")))[1:]

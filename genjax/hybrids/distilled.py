@@ -10,6 +10,13 @@ Progressive distillation (2202.00512): one step of the student, t -> s, is to en
 
 and the student is a teacher again: distilled(distilled(model, half), quarter). Consistency distillation (2303.01469): the loss
 of `genjax.families.consistency` with the teacher's x_0 in place of the data.
+
+Reflow (2209.03003): the student learns from pairs of noise and what the teacher's whole path makes of it,
+
+    x_0 = the teacher's sample from eps,    x_t = alpha x_0 + sigma eps
+    loss = E ((alpha + sigma) / sigma)^2 || f(x_t, t) - x_0 ||^2 / D                                                    (3)
+
+so that x_0 and eps stay the same along its own path, which one step then follows.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,8 +29,8 @@ import optax
 from genjax.families.consistency import agreement, neighbours
 from genjax.hybrids.copying import copying
 from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, get, need, normal, stream, under
-from genjax.samplers import Denoise, Step, straight_on
-from genjax.schedules import Grid, Process, Times, at, karras_grid, levels, lognormal_times, noised, uniform_grid
+from genjax.samplers import Denoise, Step, ddim, straight_on
+from genjax.schedules import Grid, Process, Times, at, karras_grid, levels, lognormal_times, noised, uniform_grid, uniform_times
 
 # (student, teacher, process, keys (B,), x) -> loss (B,); the two are (x_t, t (B,)) -> x_0
 Lesson = Callable[[Denoise, Denoise, Process, jax.Array, jax.Array], jax.Array]
@@ -37,12 +44,14 @@ def distilled(
     Args:
       teacher: any model with `denoise`, such as another `distilled`. Frozen is what its training ends with, not the running
         average: let its learning rate end at zero.
-      student: any model with `denoise`, for the teacher's process; it samples, its own losses are left out.
-      lesson: `halved(steps)` or `consistent(intervals)`.
+      student: any model with `denoise`, for the teacher's process; it samples, its own losses are left out, and with them its
+        `drop`: it learns every label from a teacher that may be guided, and needs no guidance of its own.
+      lesson: `halved(steps)`, `consistent(process)` or `straightened()`.
       tx: optimizer of the lesson.
       copied: the student starts as the teacher ends; False lets it start anew, as it must where the networks differ.
     """
     denoise, ask = need(student, "denoise", "distilled, as student,"), need(teacher, "denoise", "distilled, as teacher,")
+    _check_process(teacher.process, student.process)
     pairs = list(zip(student.generates, teacher.generates, strict=copied))
 
     def init(key: jax.Array, batch: Batch) -> Params:
@@ -66,15 +75,19 @@ def distilled(
         (*before, (Phase("student/lesson", learn, trains, tx),)),
         lambda params, keys, y=None: student.sample(params["student"], keys, y),
         trains,
-        denoise=lambda params, x_t, t, y=None: denoise(params["student"], x_t, t, y),
+        denoise=lambda params, x_t, t, y=None, **asked: denoise(params["student"], x_t, t, y, **asked),
         process=teacher.process,
     )
 
 
 def halved(steps: int, grid: Grid = uniform_grid()) -> Lesson:
-    """Progressive distillation of 2 `steps` steps of DDIM on `grid` into `steps`, with which the student then samples."""
+    """Progressive distillation of 2 `steps` steps of DDIM on `grid` into `steps`, with which the student then samples.
+
+    Every second time of the grid must be one of the grid of half as many steps, as in `uniform_grid` and `trailing_grid`.
+    """
 
     def lesson(student, teacher, process, keys, x):
+        _check_even(process, grid, steps)
         times = grid(process, 2 * steps)
         number = jax.vmap(lambda key: jax.random.randint(stream(key, "time"), (), 0, steps))(keys)
         x_t = noised(process, x, _noise(keys, x), times[2 * number])
@@ -109,8 +122,39 @@ def consistent(
     return lesson
 
 
+def straightened(steps: int = 20, grid: Grid = uniform_grid(), times: Times = uniform_times()) -> Lesson:
+    """Reflow: (3), from `steps` steps of the teacher's DDIM on `grid` for every example of every training step."""
+
+    def lesson(student, teacher, process, keys, x):
+        eps, ends = _noise(keys, x), grid(process, steps)
+        x_0 = jax.lax.stop_gradient(ddim()(teacher, process, ends, process.sigma(ends[0]) * eps))
+        t = jax.vmap(lambda key: times(stream(key, "time"), process))(keys)
+        alpha, sigma = levels(process, t, x.ndim)
+        weight = ((alpha + sigma) / sigma) ** 2  # that of the drift's own error
+        return jnp.mean(weight * (student(alpha * x_0 + sigma * eps, t) - x_0) ** 2, axis=range(1, x.ndim))  # 3
+
+    return lesson
+
+
 def _noise(keys: jax.Array, x: jax.Array) -> jax.Array:
     return normal(jax.vmap(lambda key: stream(key, "noise"))(keys), x.shape[1:])
+
+
+def _check_process(one: Process, other: Process) -> None:
+    """Refuse a student that would answer for other noise than its teacher."""
+    with jax.ensure_compile_time_eval():  # a model may be made inside compiled code
+        t = jnp.linspace(0.1, 0.9, 9)
+        told = [np.stack([process.alpha(t), process.sigma(t)]) for process in (one, other)]
+    if not np.allclose(*told, rtol=1e-4, atol=1e-6):
+        raise ValueError("the student's process is not the teacher's: make both with the same process=")
+
+
+def _check_even(process: Process, grid: Grid, steps: int) -> None:
+    """Refuse a grid on which the student would be asked at times that it has not seen."""
+    with jax.ensure_compile_time_eval():
+        even = np.allclose(grid(process, 2 * steps)[::2], grid(process, steps), atol=1e-6)
+    if not even:
+        raise ValueError("halved needs a grid of which every second time is one of half as many steps: trailing_grid()")
 
 
 def _alike(mine: Sequence, other: Sequence) -> None:

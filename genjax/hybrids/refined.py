@@ -66,7 +66,8 @@ def refined(
         return lifted._replace(loss=lambda params, key, batch: lifted.loss(params, key, on(params, key, batch)))
 
     def redrawn(params: Params, draft: jax.Array, keys: jax.Array, y: jax.Array | None) -> jax.Array:
-        denoise = lambda x_t, t: diffusion.denoise(params["diffusion"], x_t, t, draft if told else y)
+        see = draft if told else y
+        denoise = lambda x_t, t, **asked: diffusion.denoise(params["diffusion"], x_t, t, see, **asked)
         return polished(denoise, diffusion.process, draft, keys, start, steps, sampler, grid)
 
     def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
@@ -91,7 +92,9 @@ def polished(
     sampler: Sampler = ddim(), grid: Grid = uniform_grid(),
 ) -> jax.Array:  # fmt: skip
     """(1) of drafts (B, ...), one key each: `steps` steps of the sampler from the time `start` to 0."""
-    times = start * grid(process, steps) / process.span[1]
+    low, high = process.span
+    times = (low + (start - low) * (grid(process, steps)[:-1] - low) / (high - low), jnp.zeros(1))
+    times = jnp.concatenate(times)
     eps = normal(jax.vmap(lambda key: stream(key, "noise"))(keys), draft.shape[1:])
     x = noised(process, draft, eps, jnp.full(len(draft), times[0]))
     return sampler(denoise, process, times, x, keys)

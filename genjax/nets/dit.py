@@ -53,6 +53,8 @@ def dit(
         the sequence (3.2, in-context).
     """
     axes = len(out) - 1
+    if min(patch, width, depth, heads) < 1:
+        raise ValueError(f"a DiT needs patch, width, depth and heads of 1 or more, not {patch}, {width}, {depth} and {heads}")
     if width % heads or width % (2 * max(axes, 1)):
         raise ValueError(f"width {width} must divide over {heads} heads, and over sines and cosines of {axes} axes")
     if any(side % patch for side in out[:-1]):

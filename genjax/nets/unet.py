@@ -1,11 +1,11 @@
 """The UNet (1505.04597) of denoising diffusion (2006.11239), for any number of space axes and any sides.
 
 down     at every level `blocks` residual blocks, then a convolution of stride 2
-middle   block, attention, block
+middle   block, block
 up       at every level `blocks` + 1 blocks, each seeing one more thing that the way down left, then twice the sides
 
 block    h + conv(act(norm(conv(act(norm(h))) + told)))              told: of the time and the flat conditions
-attend   h + out(attention(norm(h), norm(h) or tokens))
+attend   h + out(attention(norm(h), norm(h) or tokens)), after a block where `attention` names its level
 """
 
 from collections.abc import Callable, Sequence
@@ -50,6 +50,8 @@ def unet(
     """
     widths, attention = tuple(widths), tuple(attention)
     heads = (heads,) * len(widths) if isinstance(heads, int) else tuple(heads)
+    if not widths or min(*widths, *heads, patch, blocks) < 1:
+        raise ValueError(f"a UNet needs widths, heads, patch and blocks of 1 or more, not {widths}, {heads}, {patch}, {blocks}")
     if any(not 0 <= level <= len(widths) for level in attention):
         raise ValueError(f"attention={attention}: levels are 0 .. {len(widths) - 1}, and {len(widths)} is the middle")
     if len(heads) != len(widths) or any(width % number for width, number in zip(widths, heads, strict=True)):
