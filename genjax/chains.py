@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.densities import flat_sum
-from genjax.model import Params, normal, stream
+from genjax.model import Params, named, normal
 from genjax.nets import Net
 
 Field = Callable[[jax.Array], jax.Array]  # x (B, *shape) -> log p(x) up to a constant (B,), or the score (B, *shape)
@@ -271,11 +271,6 @@ def positive(name: str, value: float | jax.Array) -> None:
     """Refuse a number that is known to be no step."""
     if isinstance(value, int | float) and not value > 0:
         raise ValueError(f"a chain moves by {name} > 0, not {name}={value}")
-
-
-def named(keys: jax.Array, name: str) -> jax.Array:
-    """(B,) keys for one purpose."""
-    return jax.vmap(lambda key: stream(key, name))(keys)
 
 
 def fold(keys: jax.Array, number: jax.Array) -> jax.Array:

@@ -73,6 +73,11 @@ def stream(key: jax.Array, name: str) -> jax.Array:
     return jax.random.fold_in(key, crc32(name.encode()))
 
 
+def named(keys: jax.Array, name: str) -> jax.Array:
+    """(B,) independent keys for one purpose, one from each."""
+    return jax.vmap(lambda key: stream(key, name))(keys)
+
+
 def example_keys(key: jax.Array, batch: Batch) -> jax.Array:
     """(B,) keys, one an example: the same noise bit for bit on one device, on a sharded batch and under pmap."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, batch["index"])

@@ -19,7 +19,7 @@ from genjax.families.consistency import consistency, renoised
 from genjax.families.diffusion import diffusion
 from genjax.families.energy import energy, geometric, score_matching
 from genjax.families.flow import dequantized, flow
-from genjax.families.gan import coverage, hinge, implicit, realism, relativistic, two_sided
+from genjax.families.gan import covering, hinge, implicit, relativistic, seeking, two_sided
 from genjax.families.masked import masked
 from genjax.families.meanflow import meanflow
 from genjax.families.rbm import rbm
@@ -427,12 +427,12 @@ TABLE: dict[str, Callable[..., Model]] = {
         toy_autoencoder(tx), small(()), tx or adam(), tx or adam(), sees=codes(toy_autoencoder(), LATENT), trains=("encoder",)
     ),
     "adversarial(adversarial(implicit)), dual": lambda tx=None: adversarial(
-        adversarial(toy_implicit(), flattened(()), tx or adam(), tx or adam(), game=realism()),
+        adversarial(toy_implicit(), flattened(()), tx or adam(), tx or adam(), game=covering()),
         flattened(()),
         tx or adam(),
         tx or adam(),
-        game=coverage(),
-        name="coverage",
+        game=seeking(),
+        name="seeking",
     ),
     "reaching(implicit)": lambda tx=None: reaching(
         toy_implicit(), flattened(()), tx or adam(), tx or adam(), noising, every=1
@@ -447,7 +447,7 @@ TABLE: dict[str, Callable[..., Model]] = {
         toy_vae(tx), small(()), tx or adam(), tx or adam(), colouring, first=0.5, every=1, sees=reconstructions(toy_vae())
     ),
     "reaching(flow)": lambda tx=None: reaching(
-        toy_flow(tx), flattened(()), tx or adam(), tx or adam(), noising, every=1, game=relativistic
+        toy_flow(tx), flattened(()), tx or adam(), tx or adam(), noising, every=1, game=hinge
     ),
     "adversarial(stepwise)": lambda tx=None: adversarial(
         stepwise(flattened(SHAPE), SHAPE, LATENT, cosine(), 2),

@@ -9,15 +9,18 @@ import pytest
 import genjax
 from genjax import augment
 from genjax.conditions import GIVEN, told
-from genjax.families.gan import coverage, each_right, hinge, implicit, least_squares, non_saturating, realism, wasserstein
+from genjax.families.gan import covering, each_right, hinge, implicit, least_squares, non_saturating, seeking, wasserstein
 from genjax.families.styled import path_lengths, styled
 from genjax.hybrids.adversarial import adversarial, augmented, samples
 from genjax.hybrids.penalties import Told, bare, box, moved, smooth, squared_slopes, unit_slope
 from genjax.hybrids.progressive import progressive
+from genjax.hybrids.rewarded import rewarded
+from genjax.hybrids.stepwise import stepwise
 from genjax.model import as_batch, example_keys, put, stream
-from genjax.nets import Net, mlp, packed, projection, spectral
-from genjax.nets.critics import minibatch_spread
+from genjax.nets import Net, by_parts, mlp, packed, projection, resgan_critic, spectral, stylegan2
+from genjax.nets.critics import effective, minibatch_spread
 from genjax.nets.stylegan2 import Styles
+from genjax.schedules import cosine
 from tests.table import CLASSES, LATENT, SHAPE, batch, small, toy_styled_gan
 
 KEY = jax.random.key(0)
@@ -56,8 +59,8 @@ def test_least_squares_and_wasserstein_at_known_logits():
         (non_saturating, lambda p, q: np.log(p / q)),
         (least_squares, lambda p, q: p / (p + q)),
         (hinge, lambda p, q: np.sign(p - q)),
-        (realism(0.2), lambda p, q: np.log(np.expm1(0.2 * p / q))),
-        (coverage(1.0), lambda p, q: np.log(np.expm1(1.0 * q / p))),
+        (covering(0.2), lambda p, q: np.log(np.expm1(0.2 * p / q))),
+        (seeking(1.0), lambda p, q: np.log(np.expm1(1.0 * q / p))),
     ],
 )
 def test_the_best_critic_of_two_coins(game, best):
@@ -70,7 +73,7 @@ def test_the_best_critic_of_two_coins(game, best):
 
 
 def test_a_logit_far_below_zero_keeps_its_slope():
-    slope = jax.vmap(jax.grad(lambda x: coverage(1.0).generator(x[None], x[None])))(jnp.array([-80.0, -15.1, -14.9]))
+    slope = jax.vmap(jax.grad(lambda x: seeking(1.0).generator(x[None], x[None])))(jnp.array([-80.0, -15.1, -14.9]))
     np.testing.assert_allclose(slope, 1.0, rtol=1e-4)
 
 
@@ -255,12 +258,22 @@ def test_labels_are_checked():
         samples(model, labelled=True)(params, KEY, as_batch(batch()["x"]))
     with pytest.raises(ValueError, match="projection critic needs integer labels"):
         adversarial(model, projection(small((5,)), CLASSES), optax.sgd(1.0), optax.sgd(1.0)).init(KEY, batch())
+    with pytest.raises(ValueError, match=r"reads arrays \(B, C\); for labels give it their number"):
+        projection(small((5,)), GIVEN).init(KEY, batch()["x"], batch()["y"])
     np.testing.assert_array_equal(told(jnp.array([2]), 3), [[0, 0, 1]])
 
 
 def test_a_generator_of_the_wrong_shape_is_refused():
     with pytest.raises(ValueError, match=r"the generator makes \(4, 4, 2\) an example, but data are \(4, 4, 1\)"):
         implicit(small((4, 4, 2)), LATENT).init(KEY, batch())
+    with pytest.raises(ValueError, match=r"makes \(1,\) an example, but data are \(4, 4, 1\)"):
+        stepwise(small((1,)), SHAPE, LATENT, cosine()).init(KEY, batch())
+    with pytest.raises(ValueError, match=r"draws \(4, 4, 2\) an example, but data are \(4, 4, 1\)"):
+        stepwise(small(SHAPE), (4, 4, 2), LATENT, cosine()).init(KEY, batch())
+    with pytest.raises(ValueError, match=r"makes \(4, 4, 3\) an example"):
+        styled(stylegan2((3, 4), (4, 4, 3), 5, 1), LATENT).init(KEY, batch())
+    with pytest.raises(ValueError, match=r"makes \(2,\) an example"):
+        progressive([small((2,))], [small(())], LATENT, *[optax.sgd(1.0)] * 2, fade_steps=1).init(KEY, batch())
 
 
 def test_projection_of_arrays_is_that_of_labels_where_they_are_one_hot():
@@ -290,8 +303,6 @@ def test_power_iteration_follows_the_weights():
     weights = state.params["critic"]
     np.testing.assert_allclose(weights["vectors"]["Dense_0.kernel"], spectral(small(())).follow(
         {"weights": weights["weights"], "vectors": before["vectors"]})["Dense_0.kernel"], atol=1e-6)  # fmt: skip
-    from genjax.nets.critics import effective
-
     for name in ("Dense_0", "Dense_1"):
         norm = np.linalg.svd(effective(weights)[name]["kernel"], compute_uv=False)[0]
         assert 0.9 < norm <= 1 + 1e-3
@@ -300,6 +311,22 @@ def test_power_iteration_follows_the_weights():
 
 
 # ---- styles ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_spectral_net_is_followed_or_refused():
+    with pytest.raises(ValueError, match=r"put spectral\(...\) around the whole"):
+        projection(spectral(small((5,))), CLASSES)
+    assert by_parts(spectral(small((2,))), 2).follow is not None
+
+
+def test_a_kernel_that_starts_at_zero_is_normalized_too():
+    """The last window of a residual block is one."""
+    net, x = spectral(resgan_critic((4, 6), blocks=1)), draw(3, 8, 8, 1)
+    params = jax.jit(net.init)(KEY, x)
+    assert np.isfinite(net.apply(params, x)).all()
+    for kernel in (leaf for leaf in jax.tree.leaves(effective(params)) if leaf.ndim == 4):
+        norm = np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)[0]
+        assert 0.9 < norm < 1.1, norm  # ten power iterations of random numbers
 
 
 def styles_of(synthesize, count=2):
@@ -360,6 +387,15 @@ def test_running_means_of_styles_follow():
     np.testing.assert_array_equal(resting.params["path_length"], after.params["path_length"])
 
 
+def test_path_lengths_are_regularized_inside_larger_models_too():
+    model = rewarded(toy_styled_gan(), lambda x, y=None: x.mean((1, 2, 3)), optax.sgd(1.0))
+    state = jax.jit(genjax.init, static_argnums=0)(model, KEY, batch())
+    after, _ = jax.jit(genjax.make_step(model))(state, batch())
+    assert after.params["model"]["path_length"] > 0
+    with pytest.raises(ValueError, match="path_every >= 1 steps, not path_every=0"):
+        styled(stylegan2((3, 4), SHAPE, 5, 1), LATENT, path_tx=optax.sgd(1.0), path_every=0)
+
+
 # ---- growth ----------------------------------------------------------------------------------------------------------
 
 
@@ -387,6 +423,37 @@ def test_growth_is_continuous_over_stages():
     for wrong in (0, -1):
         with pytest.raises(ValueError, match=f"at least one step, but fade_steps={wrong}; give fade_steps=1"):
             progressive([faded(0)] * 2, [mlp((), ())] * 2, LATENT, tx, tx, fade_steps=wrong)
+
+
+def test_what_is_sampled_is_the_level_reached_and_no_other():
+    """500 steps of 1/500 do not sum to 1 in float32."""
+    tx = optax.sgd(0.0)
+    model = progressive([faded(level) for level in range(3)], [mlp((), ())] * 3, LATENT, tx, tx, fade_steps=500)
+    params, keys = jax.jit(model.init)(KEY, batch()), jax.random.split(KEY, 2)
+    phase = model.stages[1][0]
+    move = lambda fade, _: (fade - jax.grad(lambda fade: phase.loss({"fade": fade}, KEY, {}).value)(fade) / 500, None)
+    fade, _ = jax.jit(lambda: jax.lax.scan(move, jnp.zeros(()), length=600))()
+    np.testing.assert_allclose(fade, 1.0, rtol=1e-6)
+    wrong = Net(None, lambda params, z, alpha: jnp.full((len(z), *SHAPE), jnp.nan))
+    generators = [faded(0), faded(1), wrong]
+    model = progressive(generators, [mlp((), ())] * 3, LATENT, tx, tx, fade_steps=500)
+    assert jnp.isfinite(model.sample(params | {"fade": fade}, keys)).all()
+
+
+def test_reals_fade_in_as_fakes_do():
+    """At alpha = 0 a critic of a level sees data without the detail that the level before had not either."""
+    seen = []
+    look = lambda params, x, alpha: (seen.append(x), params["w"] * x.sum((1, 2, 3)))[1]
+    critic = Net(lambda key, x, alpha: {"w": jnp.ones(())}, look)
+    tx = optax.sgd(0.0)
+    model = progressive([faded(level) for level in range(2)], [critic] * 2, LATENT, tx, tx, fade_steps=4)
+    x = draw(8, *SHAPE)
+    blocks = x.reshape(8, 2, 2, 2, 2, 1).mean((2, 4)).repeat(2, 1).repeat(2, 2)
+    for fade, wanted in ((0.0, blocks), (0.25, 0.25 * x + 0.75 * blocks), (1.0, x)):
+        seen.clear()
+        params = {"fade": jnp.asarray(fade), "generator": {"w": jnp.ones(())}, "critic": {"w": jnp.ones(())}}
+        model.stages[1][1].loss(params, KEY, as_batch(x))
+        np.testing.assert_allclose(seen[0], wanted, atol=1e-6)
 
 
 def test_each_right_at_known_logits():

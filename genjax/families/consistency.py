@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 from genjax.densities import flat_sum
-from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, need, normal, stream
+from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, named, need, normal
 from genjax.samplers import Denoise, Sampler, Step, fresh, steps, straight_on
 from genjax.schedules import Grid, Process, Times, at, karras_grid, lognormal_times, noised, ratio
 
@@ -112,8 +112,8 @@ def consistency(
 
     def loss(params: Params, key: jax.Array, batch: Batch) -> Loss:
         x, keys = batch["x"], example_keys(key, batch)
-        t, s = pairs.draw(jax.vmap(lambda key: stream(key, "time"))(keys), process, params["progress"])
-        eps = normal(jax.vmap(lambda key: stream(key, "noise"))(keys), x.shape[1:])
+        t, s = pairs.draw(named(keys, "time"), process, params["progress"])
+        eps = normal(named(keys, "noise"), x.shape[1:])
         f = lambda x_t, t: denoise(params, x_t, t, batch.get("y"))
         target = lambda x_t, t: denoise(params["target"] if decay else params, x_t, t, batch.get("y"))
         value = agreement(f, target, process, noised(process, x, eps, t), x, t, s).mean()  # 2

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import optax
 
 from genjax.conditions import beside_none, check_guidance, guided, hidden, told
-from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, normal, stream
+from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, named, normal, stream
 from genjax.nets import Net
 from genjax.predictions import Prediction, Weight, check_prediction, clean, drift, edm, noise, own_units, velocity
 from genjax.reverse import Decoder, chain_term, chain_time, flow_log_prob, normal_log_prob, prior_term
@@ -120,7 +120,7 @@ def diffusion(
         t = jax.vmap(lambda key: times(stream(key, "time"), process))(keys)
         number = jnp.ceil(jnp.clip(chain * (t - low) / (high - low), 1, chain)).astype(int)
         t = chain_time(process, number, chain) if learned else t
-        eps = normal(jax.vmap(lambda key: stream(key, "noise"))(keys), x.shape[1:])
+        eps = normal(named(keys, "noise"), x.shape[1:])
         alpha, sigma = levels(process, t, x.ndim)
         output, x_0, share = outputs(params, alpha * x + sigma * eps, t, condition(batch.get("y")))
         error = (output - prediction.target(alpha, sigma, x, eps)) ** 2

@@ -26,9 +26,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax.chains import Field, Kernel, Run, annealed, contrast, drift, langevin, named, run, scalar
+from genjax.chains import Field, Kernel, Run, annealed, contrast, drift, langevin, run, scalar
 from genjax.conditions import told
-from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, normal, stream
+from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, named, normal, stream
 from genjax.nets import Net
 
 

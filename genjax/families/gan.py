@@ -66,11 +66,11 @@ relativistic = Game(  # pairs of one real and one fake (1807.00734; with R1 + R2
 )
 
 
-def realism(alpha: float = 0.2) -> Game:
+def covering(alpha: float = 0.2) -> Game:
     """The first critic of D2GAN (1709.03831): D = softplus(logit), high for data; at its best alpha p(x) / q(x).
 
-    A generator between this one and `coverage` minimizes a mixture of both Kullback-Leibler divergences, KL(p, q) for modes and
-    KL(q, p) for realism: adversarial(adversarial(model, critic, game=realism()), critic, game=coverage(), name="coverage").
+    The generator between this one and `seeking` minimizes alpha KL(p, q) + beta KL(q, p): the one covers all modes, the other
+    stays within them. adversarial(adversarial(model, critic, game=covering()), critic, game=seeking(), name="seeking").
     """
     return Game(
         lambda real, fake: jnp.mean(jax.nn.softplus(fake)) - alpha * jnp.mean(_log_softplus(real)),
@@ -79,8 +79,8 @@ def realism(alpha: float = 0.2) -> Game:
     )
 
 
-def coverage(beta: float = 0.1) -> Game:
-    """The second critic of D2GAN, high for fakes; at its best beta q(x) / p(x). It drives samples to where there are few."""
+def seeking(beta: float = 0.1) -> Game:
+    """The second critic of D2GAN, high for fakes; at its best beta q(x) / p(x). It drives samples out of where no data are."""
     return Game(
         lambda real, fake: jnp.mean(jax.nn.softplus(real)) - beta * jnp.mean(_log_softplus(fake)),
         lambda real, fake: beta * jnp.mean(_log_softplus(fake)),
@@ -92,6 +92,12 @@ def _log_softplus(x: jax.Array) -> jax.Array:
     """log log(1 + e^x), which is x itself where that is far below zero."""
     low = x < -15.0
     return jnp.where(low, x, jnp.log(jax.nn.softplus(jnp.where(low, 0.0, x))))
+
+
+def check_made(made: jax.Array, x: jax.Array) -> None:
+    """Refuse a generator that makes something else than the data are."""
+    if made.shape != x.shape:
+        raise ValueError(f"the generator makes {made.shape[1:]} an example, but data are {x.shape[1:]}: set its `out`")
 
 
 def implicit(generator: Net, latent: Sequence[int], *, classes: int = 0) -> Model:
@@ -111,9 +117,7 @@ def implicit(generator: Net, latent: Sequence[int], *, classes: int = 0) -> Mode
     def init(key: jax.Array, batch: Batch) -> Params:
         z = jnp.zeros((batch["x"].shape[0], *latent))
         params = {"generator": generator.init(stream(key, "generator"), z, *given(batch.get("y")))}
-        made = jax.eval_shape(generator.apply, params["generator"], z, *given(batch.get("y"))).shape
-        if made != batch["x"].shape:
-            raise ValueError(f"the generator makes {made[1:]} an example, but data are {batch['x'].shape[1:]}: set its `out`")
+        check_made(jax.eval_shape(generator.apply, params["generator"], z, *given(batch.get("y"))), batch["x"])
         return params
 
     def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:

@@ -17,7 +17,7 @@ import optax
 
 from genjax.conditions import told
 from genjax.densities import flat_sum
-from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, normal, stream
+from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, named, normal, stream
 from genjax.nets import Net
 from genjax.nets.time import time_features
 from genjax.schedules import Times, levels, logit_normal_times, straight
@@ -83,7 +83,7 @@ def meanflow(
     def loss(params: Params, key: jax.Array, batch: Batch) -> Loss:
         x, keys = batch["x"], example_keys(key, batch)
         r, t = jax.vmap(draw)(keys)
-        eps = normal(jax.vmap(lambda key: stream(key, "noise"))(keys), x.shape[1:])
+        eps = normal(named(keys, "noise"), x.shape[1:])
         near, far = levels(process, t, x.ndim)
         u, aim = identity(average(params, batch.get("y")), near * x + far * eps, r, t, eps - x)
         error = flat_sum((u - jax.lax.stop_gradient(aim)) ** 2)

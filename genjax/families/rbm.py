@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax.chains import Kernel, Place, contrast, importance, log_mean, named, run
-from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, stream
+from genjax.chains import Kernel, Place, contrast, importance, log_mean, run
+from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, named, stream
 
 ENUMERATED = 20  # units of the smaller side whose states are summed over when asked to
 EXACT = 16  # ... and with every call of `log_prob`

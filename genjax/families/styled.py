@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import optax
 
 from genjax.conditions import told
-from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, normal, stream
+from genjax.families.gan import check_made
+from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, named, normal, stream
 from genjax.nets import Net
 from genjax.nets.stylegan2 import Styles
 
@@ -54,22 +55,25 @@ def styled(
       A Model whose `decode` maps styles (B, W) or (B, count, W) to x without noise.
     """
 
+    if path_every < 1:
+        raise ValueError(f"path lengths are regularized once in path_every >= 1 steps, not path_every={path_every}")
+
     def styles(params: Params, keys: jax.Array, y: jax.Array | None) -> jax.Array:
         z = normal(keys, latent)
         return nets.mapping.apply(params["mapping"], z, *((told(y, classes),) if classes else ()))
 
     def mixed(params: Params, keys: jax.Array, y: jax.Array | None) -> jax.Array:
         """(2): (B, count, W)."""
-        first, second = (styles(params, _named(keys, name), y)[:, None] for name in ("first", "second"))
-        yes = jax.vmap(lambda key: jax.random.uniform(key) < mixing)(_named(keys, "mixed"))
-        cross = jax.vmap(lambda key: jax.random.randint(key, (), 1, nets.count))(_named(keys, "cross"))
+        first, second = (styles(params, named(keys, name), y)[:, None] for name in ("first", "second"))
+        yes = jax.vmap(lambda key: jax.random.uniform(key) < mixing)(named(keys, "mixed"))
+        cross = jax.vmap(lambda key: jax.random.randint(key, (), 1, nets.count))(named(keys, "cross"))
         later = yes[:, None] & (jnp.arange(nets.count) >= cross[:, None])
         return jnp.where(later[..., None], second, first)
 
     def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
-        w = mixed(params, keys, y) if mixing else styles(params, _named(keys, "first"), y)
+        w = mixed(params, keys, y) if mixing else styles(params, named(keys, "first"), y)
         w = w if psi == 1.0 else params["middle"] + psi * (w - params["middle"])  # 1
-        return nets.synthesis.apply(params["synthesis"], w, _named(keys, "noise"))
+        return nets.synthesis.apply(params["synthesis"], w, named(keys, "noise"))
 
     def init(key: jax.Array, batch: Batch) -> Params:
         size = batch["x"].shape[0]
@@ -77,6 +81,7 @@ def styled(
         params = {"mapping": nets.mapping.init(stream(key, "mapping"), jnp.zeros((size, *latent)), *condition)}
         w = styles(params, jax.random.split(key, size), batch.get("y"))
         params |= {"synthesis": nets.synthesis.init(stream(key, "synthesis"), w), "middle": jnp.zeros(w.shape[1:])}
+        check_made(jax.eval_shape(nets.synthesis.apply, params["synthesis"], w), batch["x"])
         return params | ({"path_length": jnp.zeros(())} if path_tx else {})
 
     def follow(params: Params, key: jax.Array, batch: Batch) -> Loss:
@@ -94,9 +99,10 @@ def styled(
 
     phases = [Phase("middle", follow, ("middle",), optax.sgd(1.0 - decay))]
     if path_tx:
-        moves = {"mapping": "nets", "synthesis": "nets", "path_length": "mean"}
-        tx = optax.partition({"nets": path_tx, "mean": optax.sgd(1.0 - path_decay)}, moves)
-        phases.append(Phase("path_length", even, tuple(moves), tx, lambda step: step % path_every == 0))
+        kinds = lambda picked: {path: "mean" if path.endswith("path_length") else "nets" for path in picked}
+        tx = optax.partition({"nets": path_tx, "mean": optax.sgd(1.0 - path_decay)}, kinds)
+        moves = ("mapping", "synthesis", "path_length")
+        phases.append(Phase("path_length", even, moves, tx, lambda step: step % path_every == 0))
 
     def decode(params: Params, w: jax.Array, y: jax.Array | None = None) -> jax.Array:
         del y
@@ -108,15 +114,11 @@ def styled(
 def path_lengths(synthesis: Net, params: Params, w: jax.Array, count: int, keys: jax.Array) -> jax.Array:
     """(B,) |J^T y| of (3), the root mean square over the `count` styles; keys (B,) give the noise and y."""
     w = jnp.broadcast_to(w[:, None], (w.shape[0], count, w.shape[-1]))
-    noise = _named(keys, "noise")
+    noise = named(keys, "noise")
 
     def along(w):
         x = synthesis.apply(params, w, noise)
-        y = normal(_named(keys, "direction"), x.shape[1:]) * (x.shape[-1] / x[0].size) ** 0.5
+        y = normal(named(keys, "direction"), x.shape[1:]) * (x.shape[-1] / x[0].size) ** 0.5
         return jnp.sum(x * y)
 
     return jnp.sqrt(jnp.mean(jnp.sum(jax.grad(along)(w) ** 2, axis=-1), axis=-1) + 1e-12)
-
-
-def _named(keys: jax.Array, name: str) -> jax.Array:
-    return jax.vmap(stream, (0, None))(keys, name)

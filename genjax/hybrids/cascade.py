@@ -11,7 +11,7 @@ A chain of three: cascade(cascade(low, middle), high).
 import jax
 import jax.numpy as jnp
 
-from genjax.model import Batch, Model, Params, Phase, example_keys, memory_under, normal, stream, under
+from genjax.model import Batch, Model, Params, Phase, example_keys, memory_under, named, normal, stream, under
 
 
 def cascade(low: Model, high: Model, factor: int = 2, *, augment: float = 0.5, level: float = 0.1) -> Model:
@@ -30,7 +30,7 @@ def cascade(low: Model, high: Model, factor: int = 2, *, augment: float = 0.5, l
 
     def hint(keys: jax.Array, small: jax.Array, s: jax.Array) -> jax.Array:
         s = s.reshape(-1, *[1] * (small.ndim - 1))
-        noisy = small + s * normal(jax.vmap(lambda key: stream(key, "augment"))(keys), small.shape[1:])
+        noisy = small + s * normal(named(keys, "augment"), small.shape[1:])
         large = enlarged(noisy, factor)
         return jnp.concatenate([large, jnp.broadcast_to(s, (*large.shape[:-1], 1))], axis=-1)
 
@@ -51,7 +51,7 @@ def cascade(low: Model, high: Model, factor: int = 2, *, augment: float = 0.5, l
 
     def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
         small = low.sample(params["low"], keys, y)
-        keys = jax.vmap(lambda key: stream(key, "high"))(keys)
+        keys = named(keys, "high")
         return high.sample(params["high"], keys, hint(keys, small, jnp.full(len(keys), level)))
 
     stages = [(name, stage) for name, model in (("low", low), ("high", high)) for stage in model.stages]

@@ -28,7 +28,7 @@ import optax
 
 from genjax.families.consistency import agreement, neighbours
 from genjax.hybrids.copying import copying
-from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, get, need, normal, stream, under
+from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, get, named, need, normal, stream, under
 from genjax.samplers import Denoise, Step, ddim, straight_on
 from genjax.schedules import Grid, Process, Times, at, karras_grid, levels, lognormal_times, noised, uniform_grid, uniform_times
 
@@ -115,7 +115,7 @@ def consistent(
     pairs = neighbours(process, (intervals,), grid, times)
 
     def lesson(student, teacher, process, keys, x):
-        t, s = pairs.draw(jax.vmap(lambda key: stream(key, "time"))(keys), process, jnp.zeros(()))
+        t, s = pairs.draw(named(keys, "time"), process, jnp.zeros(()))
         x_t = noised(process, x, _noise(keys, x), t)
         return agreement(student, student, process, x_t, teacher(x_t, t), t, s)
 
@@ -137,7 +137,7 @@ def straightened(steps: int = 20, grid: Grid = uniform_grid(), times: Times = un
 
 
 def _noise(keys: jax.Array, x: jax.Array) -> jax.Array:
-    return normal(jax.vmap(lambda key: stream(key, "noise"))(keys), x.shape[1:])
+    return normal(named(keys, "noise"), x.shape[1:])
 
 
 def _check_process(one: Process, other: Process) -> None:

@@ -2,6 +2,7 @@
 
     stage s     adversarial(generator at level s, critic at level s), both faded from level s - 1 by alpha
     alpha       clip(fade - (s - 1), 0, 1);   fade <- fade + 1 / n in each step of stage s, until it is s
+    reals       alpha x + (1 - alpha) x at the sides of level s - 1, as fakes are
 
 `fade` is a branch: what is sampled at any time is the level that has been reached, and a checkpoint knows it. Steps of stage s
 beyond the n that fade it in train it at its full sides. Each stage starts with fresh optimizers, as in the paper.
@@ -13,9 +14,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from genjax.families.gan import check_made
 from genjax.hybrids.adversarial import Sees, adversarial
 from genjax.model import Batch, Loss, Model, Params, Phase, example_keys, normal, stream
 from genjax.nets import Net
+from genjax.nets.growing import fade, pool, repeat
 
 
 def progressive(
@@ -52,24 +55,31 @@ def progressive(
 
     def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
         del y
-        reached = jnp.clip(jnp.ceil(params["fade"]), 0, len(generators) - 1).astype(jnp.int32)
+        reached = jnp.clip(jnp.ceil(params["fade"] - 0.5 / fade_steps), 0, len(generators) - 1).astype(jnp.int32)
         ways = [lambda params, keys, level=level: drawn(level, params, keys) for level in range(len(generators))]
         return jax.lax.switch(reached, ways, params, keys)
 
     def init(key: jax.Array, batch: Batch) -> Params:
         size = batch["x"].shape[0]
         z = jnp.zeros((size, *latent))
-        return {"fade": jnp.zeros(()), "generator": generators[-1].init(stream(key, "generator"), z, jnp.ones(size))}
+        params = generators[-1].init(stream(key, "generator"), z, jnp.ones(size))
+        check_made(jax.eval_shape(generators[-1].apply, params, z, jnp.ones(size)), batch["x"])
+        return {"fade": jnp.zeros(()), "generator": params}
 
     def sees(level: int) -> Sees:
         def both(params: Params, key: jax.Array, batch: Batch):
-            known = alpha(params, level, batch["x"].shape[0])
-            return (batch["x"], known), (drawn(level, params, example_keys(key, batch)), known)
+            x, known = batch["x"], alpha(params, level, batch["x"].shape[0])
+            x = fade(blocky(x, len(generators) - level), x, known) if level else x
+            return (x, known), (drawn(level, params, example_keys(key, batch)), known)
 
         return both
 
     def grow(level: int) -> Phase:
-        loss = lambda params, key, batch: Loss(-jnp.where(params["fade"] < level, params["fade"], 0.0))
+        def loss(params: Params, key: jax.Array, batch: Batch) -> Loss:
+            del key, batch
+            left = jax.lax.stop_gradient(fade_steps * (level - params["fade"]))  # in steps; sums of 1/n come short of a whole
+            return Loss(-params["fade"] * jnp.clip(left, 0.0, 1.0))
+
         return Phase("fade", loss, ("fade",), optax.sgd(1.0 / fade_steps))
 
     def stage(level: int) -> Model:
@@ -78,3 +88,10 @@ def progressive(
 
     stages = [stage(level) for level in range(len(generators))]
     return stages[-1]._replace(stages=tuple(each.stages[0] for each in stages))
+
+
+def blocky(x: jax.Array, times: int) -> jax.Array:
+    """Of its full sides, with the detail that is left when they are halved so many times."""
+    for _ in range(times):
+        x = pool(x)
+    return repeat(x, 2**times)

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from genjax.families.gan import each_right, non_saturating
 from genjax.hybrids.adversarial import Sees, adversarial, samples
 from genjax.hybrids.penalties import bare
 from genjax.model import Batch, Loss, Model, Params, Phase
@@ -55,6 +56,9 @@ def reaching(
     """
     if not 0 < first <= 1 or speed <= 0 or every < 1:
         raise ValueError(f"reaching needs 0 < first <= 1, speed > 0 and every >= 1, not {first}, {speed} and {every}")
+    if options.get("game", non_saturating).accuracy is not each_right:
+        raise ValueError("reaching counts how often the critic is above zero on data, which this game leaves open: give "
+                         "game=non_saturating or hinge")  # fmt: skip
 
     def init(key: jax.Array, batch: Batch) -> Params:
         params = model.init(key, batch)

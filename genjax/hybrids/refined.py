@@ -16,7 +16,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from genjax.model import Batch, Model, Params, Phase, memory_under, need, normal, stream, under
+from genjax.model import Batch, Model, Params, Phase, memory_under, named, need, normal, stream, under
 from genjax.samplers import Sampler, ddim
 from genjax.schedules import Grid, Process, noised, uniform_grid
 
@@ -71,7 +71,7 @@ def refined(
         return polished(denoise, diffusion.process, draft, keys, start, steps, sampler, grid)
 
     def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
-        return redrawn(params, base.sample(params["base"], keys, y), jax.vmap(lambda key: stream(key, "refine"))(keys), y)
+        return redrawn(params, base.sample(params["base"], keys, y), named(keys, "refine"), y)
 
     def decode(params: Params, codes: jax.Array, y: jax.Array | None = None) -> jax.Array:
         draft = base.decode(params["base"], codes, y)
@@ -95,7 +95,7 @@ def polished(
     low, high = process.span
     times = (low + (start - low) * (grid(process, steps)[:-1] - low) / (high - low), jnp.zeros(1))
     times = jnp.concatenate(times)
-    eps = normal(jax.vmap(lambda key: stream(key, "noise"))(keys), draft.shape[1:])
+    eps = normal(named(keys, "noise"), draft.shape[1:])
     x = noised(process, draft, eps, jnp.full(len(draft), times[0]))
     return sampler(denoise, process, times, x, keys)
 

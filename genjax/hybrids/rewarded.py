@@ -4,7 +4,7 @@
     stage n      maximize E r(x), x ~ model, near the reference, by one of three gradients:
 
     pathwise       -r(G(z)) through the sampler, where it and the reward are differentiable                         (1)
-    likelihood     -(r - mean r) log p(x), x not differentiated (REINFORCE; 1609.05473 with the reward of a critic)  (2)
+    likelihood     -(r - mean of the others') log p(x), x constant (REINFORCE; 1609.05473 with a critic for reward)   (2)
     filtered       the model's own losses on the best share of its own samples (reward-filtered retraining)          (3)
 
 with `anchor` times log p(x) - log p_ref(x) taken off the reward in (2), which makes it E r - anchor KL(p || reference).
@@ -94,7 +94,10 @@ def likelihood(anchor: float = 0.0) -> Way:
             log_p, earned = density(params, batch | {"x": x}), reward(x, y)
             drift = jax.lax.stop_gradient(log_p - density(reference, batch | {"x": x}))
             gain = jax.lax.stop_gradient(earned - anchor * drift)
-            value = -jnp.mean((gain - gain.mean()) * log_p)
+            if len(gain) < 2:
+                raise ValueError("rewarded by likelihood() compares samples of a batch on one device: give it 2 rows or more")
+            others = (gain.sum() - gain) / (len(gain) - 1)  # a baseline with the sample itself in it would shrink the gradient
+            value = -jnp.mean((gain - others) * log_p)
             return Loss(value, {"reward": earned.mean(), "reward_spread": earned.std(), "drift": drift.mean()})
 
         return loss

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from genjax.hybrids.adversarial import Sees
 from genjax.hybrids.penalties import Seen, row_keys
-from genjax.model import Batch, Model, Params, example_keys, need, normal, stream
+from genjax.model import Batch, Model, Params, example_keys, named, need, normal, stream
 from genjax.schedules import Process, noised
 
 
@@ -73,7 +73,7 @@ def corrupted(sees: Sees, process: Process, reach: Callable[[Params], jax.Array]
         t = low + share * jnp.clip(reach(params), 0.0, 1.0) * (high - low)
 
         def one(side: str, seen: Seen) -> Seen:
-            eps = normal(jax.vmap(lambda key: stream(key, side))(keys), seen[0].shape[1:])
+            eps = normal(named(keys, side), seen[0].shape[1:])
             return (noised(process, seen[0], eps, t), t, *seen[1:])
 
         return one("real", real), one("fake", fake)

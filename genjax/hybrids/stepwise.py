@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from genjax.families.gan import check_made
 from genjax.hybrids.adversarial import Sees
 from genjax.hybrids.penalties import Seen, Told
-from genjax.model import Batch, Model, Params, example_keys, normal, stream
+from genjax.model import Batch, Model, Params, example_keys, named, normal, stream
 from genjax.nets import Net
 from genjax.schedules import At, Process, at, back, check_noise, noised
 
@@ -31,7 +32,12 @@ def stepwise(generator: Net, shape: Sequence[int], latent: Sequence[int], proces
 
     def init(key: jax.Array, batch: Batch) -> Params:
         x, t = batch["x"], jnp.zeros(batch["x"].shape[0])
-        return {"generator": generator.init(stream(key, "generator"), x, t, jnp.zeros((x.shape[0], *latent)))}
+        given = x, t, jnp.zeros((x.shape[0], *latent))
+        params = generator.init(stream(key, "generator"), *given)
+        check_made(jax.eval_shape(generator.apply, params, *given), x)
+        if x.shape[1:] != tuple(shape):
+            raise ValueError(f"stepwise draws {tuple(shape)} an example, but data are {x.shape[1:]}: set its `shape`")
+        return {"generator": params}
 
     def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
         def one(x, step):
@@ -39,7 +45,7 @@ def stepwise(generator: Net, shape: Sequence[int], latent: Sequence[int], proces
             named = jax.vmap(lambda key: jax.random.fold_in(key, jnp.round(now * steps).astype(int)))(keys)
             return _drawn(generator, params, named, process, x, now, then, latent), None
 
-        start = process.sigma(times[0]) * normal(jax.vmap(lambda key: stream(key, "start"))(keys), shape)
+        start = process.sigma(times[0]) * normal(named(keys, "start"), shape)
         return jax.lax.scan(one, start, (times[:-1], times[1:]))[0]
 
     return Model(init, ((),), sample, ("generator",))
@@ -51,7 +57,7 @@ def steps_of(generator: Net, latent: Sequence[int], process: Process, steps: int
 
     def sees(params: Params, key: jax.Array, batch: Batch) -> tuple[Seen, Seen]:
         keys, x = example_keys(key, batch), batch["x"]
-        some = lambda name: jax.vmap(lambda key: stream(key, name))(keys)
+        some = lambda name: named(keys, name)
         number = jax.vmap(lambda key: jax.random.randint(key, (), 0, steps))(some("step"))
         t, s = times[number], times[number + 1]
         x_s = noised(process, x, normal(some("noise"), x.shape[1:]), s)
@@ -85,8 +91,8 @@ def _drawn(
     latent: Sequence[int],
 ) -> jax.Array:  # fmt: skip
     """(1): x_s of shape (B, ...)."""
-    z = normal(jax.vmap(lambda key: stream(key, "z"))(keys), latent)
+    z = normal(named(keys, "z"), latent)
     x_0 = generator.apply(params["generator"], x_t, jnp.broadcast_to(t, x_t.shape[:1]), z)
     q = back(_level(process, t, x_t.ndim), _level(process, s, x_t.ndim))
-    eps = normal(jax.vmap(lambda key: stream(key, "eps"))(keys), x_t.shape[1:])
+    eps = normal(named(keys, "eps"), x_t.shape[1:])
     return q.of_x * x_t + q.of_clean * x_0 + jnp.sqrt(q.small) * eps

@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax.chains import Field, Kernel, contrast, langevin, log_mean, named, run, scalar
-from genjax.model import Batch, Loss, Model, Params, Phase, as_batch, example_keys, memory_under, need, stream, under
+from genjax.chains import Field, Kernel, contrast, langevin, log_mean, run, scalar
+from genjax.model import Batch, Loss, Model, Params, Phase, as_batch, example_keys, memory_under, named, need, stream, under
 from genjax.nets import Net
 
 

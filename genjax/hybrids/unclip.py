@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax.model import Batch, Loss, Model, Params, Phase, memory_under, stream, under
+from genjax.model import Batch, Loss, Model, Params, Phase, memory_under, named, stream, under
 from genjax.nets import Net
 
 
@@ -68,7 +68,7 @@ def unclip(prior: Model, decoder: Model, image: Net, text: Net, tx: optax.Gradie
         return lifted._replace(loss=lambda params, key, batch: lifted.loss(params, key, seen(name, params, key, batch)))
 
     def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
-        each = lambda name: jax.vmap(lambda key: stream(key, name))(keys)
+        each = lambda name: named(keys, name)
         e = prior.sample(params["prior"], each("prior"), of_text(params, y))
         return decoder.sample(params["decoder"], each("decoder"), e)
 

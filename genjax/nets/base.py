@@ -49,7 +49,7 @@ def by_parts(net: Net, size: int) -> Net:
         out = net.apply(params, *parts(x, *given))
         return out.reshape(len(x), -1, out.shape[-1])
 
-    return Net(lambda key, *inputs: net.init(key, *parts(*inputs)), apply)
+    return net._replace(init=lambda key, *inputs: net.init(key, *parts(*inputs)), apply=apply, walk=None)
 
 
 def conditions(*given: jax.Array | None) -> jax.Array | None:

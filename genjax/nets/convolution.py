@@ -71,9 +71,9 @@ def _correlate_by_products(x: jax.Array, g: jax.Array, *, pads: Pads) -> jax.Arr
         x, g = jnp.pad(some[0], [(0, 0), *pads, (0, 0)]), some[1].reshape(-1, features).T
         return total + jnp.stack([g @ _last_axis(x, at, out, 1, window[-1]) for at in offsets]), None
 
-    zeros = jnp.zeros((len(offsets), features, window[-1] * channels), x.dtype)
+    zeros = jnp.zeros((len(offsets), features, window[-1] * channels), jnp.promote_types(x.dtype, jnp.float32))
     total, _ = lax.scan(add, zeros, (x.reshape(-1, rows, *x.shape[1:]), g.reshape(-1, rows, *g.shape[1:])))
-    return total.swapaxes(1, 2).reshape(*window, channels, features)
+    return total.swapaxes(1, 2).reshape(*window, channels, features).astype(x.dtype)
 
 
 def _back(g: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:

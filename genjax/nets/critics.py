@@ -11,20 +11,25 @@ they are the same on any number of devices if a device's rows divide into groups
 `pmap` are one device's. Samples of the model depend on their own key alone, as ever.
 """
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from genjax.conditions import GIVEN
+from genjax.model import stream
 from genjax.nets.base import Net, as_net
 
 # ---- spectral normalization ------------------------------------------------------------------------------------------
 
 
 def spectral(net: Net, warm_up: int = 10) -> Net:
-    """The same net with every kernel divided by its largest singular value, so that each layer stretches by 1 at most.
+    """The same net with every kernel divided by its largest singular value, so that no dense layer stretches by more than 1.
 
-    A kernel (*window, C, F) counts as the matrix (window C, F). Parameters are {"weights", "vectors"}: one vector a kernel,
+    A kernel (*window, C, F) counts as the matrix (window C, F), as in the paper: a convolution itself may stretch by up to the
+    root of its window's places. A kernel that starts at zero, which has no direction to keep, starts at random; nets that scale
+    their kernels when used (`stylegan2_critic`) are not for it. Parameters are {"weights", "vectors"}: one vector a kernel,
     moved on by one power iteration in each step (`follow`), so that while weights move slowly sigma stays exact.
 
     Args:
@@ -32,7 +37,7 @@ def spectral(net: Net, warm_up: int = 10) -> Net:
     """
 
     def init(key: jax.Array, *inputs) -> dict:
-        weights = net.init(key, *inputs)
+        weights = jax.tree_util.tree_map_with_path(partial(_awake, key), net.init(key, *inputs))
         vectors = {name: _unit(jax.random.normal(key, (w.shape[-1],))) for name, w in _kernels(weights).items()}
         params = {"weights": weights, "vectors": vectors}
         for _ in range(warm_up):
@@ -55,6 +60,11 @@ def effective(params: dict) -> dict:
         return w / _sigma(w, params["vectors"][_name(path)]) if w.ndim > 1 else w
 
     return jax.tree_util.tree_map_with_path(scaled, params["weights"])
+
+
+def _awake(key: jax.Array, path: tuple, w: jax.Array) -> jax.Array:
+    """A kernel of zeros as one of random numbers; (1) sets its size."""
+    return jnp.where(jnp.all(w == 0), jax.random.normal(stream(key, _name(path)), w.shape), w) if w.ndim > 1 else w
 
 
 def _sigma(w: jax.Array, u: jax.Array) -> jax.Array:
@@ -121,6 +131,8 @@ def on_features(trunk: Net, head: Net) -> Net:
       trunk: x -> (B, F) features.
       head: (features, *rest) -> (B,) logits.
     """
+    if trunk.follow or head.follow:
+        raise ValueError("a spectral net inside another critic would not be followed: put spectral(...) around the whole")
 
     def init(key: jax.Array, x: jax.Array, *rest) -> dict:
         first, second = jax.random.split(key)
@@ -140,6 +152,8 @@ class _Projection(nn.Module):
     def __call__(self, h: jax.Array, y: jax.Array | None = None) -> jax.Array:
         if self.classes == GIVEN and y is not None and y.ndim == 2:
             return nn.Dense(1)(h)[:, 0] + jnp.sum(nn.Dense(h.shape[-1], use_bias=False, name="given")(y) * h, axis=-1)
+        if self.classes == GIVEN:
+            raise ValueError("this projection critic reads arrays (B, C); for labels give it their number, classes=10")
         if y is None or y.ndim != 1 or not jnp.issubdtype(y.dtype, jnp.integer):
             raise ValueError("a projection critic needs integer labels (B,) beside x, or arrays (B, C) with classes=GIVEN: "
                              "give sees=samples(model, labelled=True)")  # fmt: skip
