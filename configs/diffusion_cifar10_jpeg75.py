@@ -41,7 +41,7 @@ def recipe(
       sampling_steps: of one sample; each but the last evaluates the network twice.
     """
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(lr, steps)))
-    net = half(unet(widths, spec.shape, attention=range(1, len(widths)), heads=[width // 64 or 1 for width in widths]))
+    net = half(unet(widths, spec.shape, attention=range(1, len(widths) + 1), heads=[width // 64 or 1 for width in widths]))
     model = diffusion(
         net,
         spec.shape,

@@ -24,7 +24,7 @@ def recipe(
     lr: Positive = 1e-3,
     gamma: float = 1.0,
 ) -> Recipe:
-    """The paper's networks and growth; the non-saturating game with R1 stands in for its Wasserstein game.
+    """The paper's growth; weights are not equalized, and the non-saturating game with R1 stands in for the Wasserstein one.
 
     Args:
       spec: of the data; its sides must halve evenly between the levels.

@@ -132,8 +132,7 @@ def noised(process: Process, x: jax.Array, noise: jax.Array, t: jax.Array) -> ja
 
 def levels(process: Process, t: jax.Array, ndim: int) -> tuple[jax.Array, jax.Array]:
     """(alpha(t), sigma(t)) shaped to multiply arrays of `ndim` axes whose first is the example."""
-    t = t.reshape(-1, *[1] * (ndim - 1))
-    return process.alpha(t), process.sigma(t)
+    return at(process, t, ndim)[1:]
 
 
 class At(NamedTuple):
@@ -144,9 +143,10 @@ class At(NamedTuple):
     sigma: jax.Array
 
 
-def at(process: Process, t: Scalar) -> At:
-    """Of one time or of many."""
-    return At(jnp.asarray(t), process.alpha(t), process.sigma(t))
+def at(process: Process, t: Scalar, ndim: int = 0) -> At:
+    """Of one time or of many; with `ndim` shaped to multiply arrays of so many axes whose first is the example."""
+    t = jnp.reshape(t, (-1, *[1] * (ndim - 1))) if ndim else jnp.asarray(t)
+    return At(t, process.alpha(t), process.sigma(t))
 
 
 class Back(NamedTuple):

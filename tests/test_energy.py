@@ -219,6 +219,7 @@ def test_log_mean_and_its_error():
     (lambda: energy(small(()), (2,), optax.sgd(1.0), kernel=partial(langevin, step=-1.0)), "step > 0, not step=-1.0"),
     (lambda: toy_energy(slots=0), "slots >= 1, not slots=0"),
     (lambda: energy(small(()), (2,), optax.sgd(1.0), steps=0), "steps >= 1, not steps=0"),
+    (lambda: energy(small(()), (2,), optax.sgd(1.0), alpha=-1.0), "alpha >= 0, not alpha=-1.0"),
     (lambda: toy_energy(temperature=0.0), "temperature > 0 and 0 <= fresh <= 1, not 0.0 and 0.05"),
     (lambda: energy(small((3,)), (2,), optax.sgd(1.0)).init(KEY, as_batch(jnp.zeros((4, 2)))), r"this network gives \(4, 3\)"),
     (lambda: score_matching(small(()), (2,), optax.sgd(1.0), sigmas=(0.1, 1.0)), "levels that fall"),

@@ -463,6 +463,12 @@ def test_each_right_at_known_logits():
 def test_options_out_of_range_are_refused():
     with pytest.raises(ValueError, match="lazy=0"):
         smooth(r1=1.0, lazy=0)
+    with pytest.raises(ValueError, match=r"side > 0, not side=-0\.1"):
+        box(-0.1)
+    with pytest.raises(ValueError, match="needs widths, one a level"):
+        resgan_critic(())
+    with pytest.raises(ValueError, match="all that it sees here are conditions"):
+        squared_slopes(lambda seen: seen[0], (jnp.ones(3),))
     with pytest.raises(ValueError, match="0 for none, not unroll=-1"):
         toy(unroll=-1)
     with pytest.raises(ValueError, match="adversarial needs `trains`"):

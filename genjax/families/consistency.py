@@ -69,8 +69,7 @@ def neighbours(process: Process, intervals: Sequence[int], grid: Grid, times: Ti
 
 def agreement(f: Denoise, target: Denoise, process: Process, x_t: jax.Array, x_0: jax.Array, t: jax.Array, s: jax.Array):
     """(B,) the inside of (2), where x_0 (B, ...) is what the data or a teacher says of x_t."""
-    of = lambda t: at(process, t.reshape(-1, *[1] * (x_t.ndim - 1)))
-    now, then = of(t), of(s)
+    now, then = at(process, t, x_t.ndim), at(process, s, x_t.ndim)
     x_s = straight_on(x_t, x_0, Step(jnp.zeros(()), now, then))  # 1
     aim = jax.lax.stop_gradient(jnp.where(then.t > 0, target(x_s, s), x_s))
     c = 0.00054 * x_t[0].size ** 0.5

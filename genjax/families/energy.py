@@ -71,7 +71,7 @@ def energy(
       A Model with `energy` and with rows of `memory`. It has no `log_prob`.
     """
     shape = tuple(shape)
-    _check(kernel, shape, steps, sampling_steps, temperature, slots, fresh)
+    _check(kernel, steps, sampling_steps, temperature, slots, fresh, alpha)
 
     def condition(y):
         return told(y, classes)
@@ -159,7 +159,8 @@ def score_matching(
         smallest.
       shape: of one example, scaled to about unit variance.
       tx: optimizer.
-      sigmas: falling; the first near the largest distance between two data, the last hardly seen (2006.09011).
+      sigmas: falling; the first near the largest distance between two data, the last hardly seen, so many that neighbours
+        overlap: in D dimensions the factor between them comes to about 1 + 3 / sqrt(2 D) (2006.09011).
       as_score: `minus_gradient` or `direct`: what the network says.
       step: of a Langevin move at level sigma in units of sigma^2.
       moves: at each level.
@@ -223,7 +224,7 @@ def _either(which: jax.Array, yes: jax.Array, no: jax.Array) -> jax.Array:
     return jnp.where(which.reshape(-1, *[1] * (yes.ndim - 1)), yes, no)
 
 
-def _check(kernel, shape, steps, sampling_steps, temperature, slots, fresh) -> None:
+def _check(kernel, steps, sampling_steps, temperature, slots, fresh, alpha) -> None:
     """Refuse numbers with which no chain moves."""
     kernel(lambda x: jnp.zeros(len(x)))  # a step below zero is refused here rather than in the first training step
     for name, value in (("steps", steps), ("sampling_steps", sampling_steps), ("slots", slots)):
@@ -231,3 +232,5 @@ def _check(kernel, shape, steps, sampling_steps, temperature, slots, fresh) -> N
             raise ValueError(f"an energy model needs {name} >= 1, not {name}={value}")
     if not temperature > 0 or not 0 <= fresh <= 1:
         raise ValueError(f"an energy model needs temperature > 0 and 0 <= fresh <= 1, not {temperature} and {fresh}")
+    if not alpha >= 0:
+        raise ValueError(f"alpha weighs what keeps energies near zero, so alpha >= 0, not alpha={alpha}")

@@ -51,7 +51,8 @@ def augmented(sees: Sees, augment: Augment, p: Callable[[Params], jax.Array] | N
     """What `sees` shows, the first input of each side augmented by (key, one example) -> example (2006.10738).
 
     Reals and fakes by the same law, with draws of their own; the generator's gradient passes through. With `p`, params -> a
-    probability, only so many of them (2006.06676).
+    probability, only so many of them, each whole: 2006.06676 throws a coin for every part of its pipeline. Gradient penalties
+    are of what the critic sees, so of augmented data.
     """
 
     def both(params: Params, key: jax.Array, batch: Batch) -> tuple[Seen, Seen]:

@@ -101,7 +101,7 @@ def halved(steps: int, grid: Grid = uniform_grid()) -> Lesson:
 
 def two_steps(denoise: Denoise, process: Process, x_t: jax.Array, t: jax.Array, between: jax.Array, s: jax.Array) -> jax.Array:
     """(1): the x_0 whose one DDIM step from t to s ends where the two of `denoise` do; times are (B,)."""
-    now, middle, then = (at(process, time.reshape(-1, *[1] * (x_t.ndim - 1))) for time in (t, between, s))
+    now, middle, then = (at(process, time, x_t.ndim) for time in (t, between, s))
     x = straight_on(x_t, denoise(x_t, t), Step(jnp.zeros(()), now, middle))
     x_s = straight_on(x, denoise(x, between), Step(jnp.zeros(()), middle, then))
     kept = then.sigma / now.sigma

@@ -36,6 +36,8 @@ Penalty = Callable[[Logits, jax.Array, Batch, Seen, Seen], jax.Array]  # (logits
 def squared_slopes(logits: Logits, seen: Seen) -> jax.Array:
     """(n,): of every logit the squared norm of its gradient with respect to all data it sees."""
     is_data = [not isinstance(x, Told) and x.ndim > 1 for x in seen]
+    if not any(is_data):
+        raise ValueError("a critic's slope is that along its data, (B, ...), and all that it sees here are conditions, (B,)")
 
     def total(data):
         given = iter(data)
@@ -91,6 +93,8 @@ def still(seen: Seen) -> Seen:
 
 def box(side: float) -> optax.GradientTransformation:
     """(4), as the last of a chain: `optax.chain(optax.rmsprop(5e-5), box(0.01))` for `critic_tx`."""
+    if not side > 0:
+        raise ValueError(f"weights are kept in a box [-side, side], side > 0, not side={side}")
     inside = lambda update, weight: jnp.clip(weight + update, -side, side) - weight
     return optax.stateless(lambda updates, params: jax.tree.map(inside, updates, params))
 

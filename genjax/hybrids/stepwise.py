@@ -16,7 +16,7 @@ from genjax.hybrids.adversarial import Sees
 from genjax.hybrids.penalties import Seen, Told
 from genjax.model import Batch, Model, Params, example_keys, named, normal, stream
 from genjax.nets import Net
-from genjax.schedules import At, Process, at, back, check_noise, noised
+from genjax.schedules import Process, at, back, check_noise, noised
 
 
 def stepwise(generator: Net, shape: Sequence[int], latent: Sequence[int], process: Process, steps: int = 4) -> Model:
@@ -75,13 +75,9 @@ def _times(process: Process, steps: int) -> jax.Array:
     return jnp.linspace(process.span[1], 0.0, steps + 1)
 
 
-def _level(process: Process, t: jax.Array, ndim: int) -> At:
-    return at(process, jnp.asarray(t).reshape(-1, *[1] * (ndim - 1)))
-
-
 def _onward(process: Process, x_s: jax.Array, eps: jax.Array, s: jax.Array, t: jax.Array) -> jax.Array:
     """x_t ~ q(x_t | x_s)."""
-    now, then = _level(process, t, x_s.ndim), _level(process, s, x_s.ndim)
+    now, then = at(process, t, x_s.ndim), at(process, s, x_s.ndim)
     kept = now.alpha / then.alpha
     return kept * x_s + jnp.sqrt(back(now, then).large) * eps
 
@@ -93,6 +89,6 @@ def _drawn(
     """(1): x_s of shape (B, ...)."""
     z = normal(named(keys, "z"), latent)
     x_0 = generator.apply(params["generator"], x_t, jnp.broadcast_to(t, x_t.shape[:1]), z)
-    q = back(_level(process, t, x_t.ndim), _level(process, s, x_t.ndim))
+    q = back(at(process, t, x_t.ndim), at(process, s, x_t.ndim))
     eps = normal(named(keys, "eps"), x_t.shape[1:])
     return q.of_x * x_t + q.of_clean * x_0 + jnp.sqrt(q.small) * eps

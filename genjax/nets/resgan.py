@@ -31,7 +31,7 @@ def resgan_generator(widths: Sequence[int], out: Sequence[int], blocks: int = 2)
       out: (*space, channels).
       blocks: residual blocks of a level.
     """
-    if len(out) < 2 or min(out[:-1]) < 2 ** (len(widths) - 1):
+    if not widths or len(out) < 2 or min(out[:-1]) < 2 ** (len(widths) - 1):
         raise ValueError(f"{len(widths)} levels halve sides {tuple(out[:-1])} to nothing: give fewer widths, or images")
     return as_net(_Generator(tuple(widths), tuple(out), blocks))
 
@@ -44,6 +44,8 @@ def resgan_critic(widths: Sequence[int], out: Sequence[int] = (), blocks: int = 
       blocks: residual blocks of a level.
       spread: rows of a group over which the standard deviation is a feature; 0 for none. See `minibatch_spread`.
     """
+    if not widths:
+        raise ValueError("a residual critic needs widths, one a level")
     return as_net(_Critic(tuple(widths), tuple(out), blocks, spread))
 
 

@@ -5,8 +5,9 @@
               windowed sincs, so that what it adds above the layer's cutoff is gone before it could fold back              (2)
     cutoffs   f_i = f_0 (f_N / f_0)^(i / (N - 1)) cycles a picture: half the sampling rate in the last two layers          (3)
 
-Each layer has its cutoff and transition band; the canvas is larger than the picture by a margin, so that no border tells a
-layer where it is. Left out: the running normalization of magnitudes, rotations of the input, and radial filters.
+Each layer has its cutoff and transition band; the canvas is larger than the picture by a margin, so that its border hardly
+tells a layer where it is: the less the larger the margin, at the cost of the canvas. Left out: the running normalization of
+magnitudes, rotations of the input, and radial filters.
 """
 
 from collections.abc import Sequence
