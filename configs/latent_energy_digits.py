@@ -8,7 +8,7 @@ from typing import Literal
 
 import optax
 
-from genjax.chains import hmc, langevin, mala
+from genjax.chains import hmc, langevin, mala, random_walk
 from genjax.config import Positive, Recipe
 from genjax.data import Spec, unit
 from genjax.densities import gaussian
@@ -22,6 +22,7 @@ data = "digits"
 parents = ("vae", "flow", "ebm")
 CHAINS = {
     "langevin": lambda stride: partial(langevin, step=stride),
+    "metropolis": lambda stride: partial(random_walk, scale=stride**0.5),
     "mala": lambda stride: partial(mala, step=stride),
     "hmc": lambda stride: partial(hmc, step=stride**0.5, leaps=5),  # a leap of it is a move of the others
 }
@@ -36,7 +37,7 @@ def recipe(
     lr: Positive = 1e-3,
     moves: int = 20,
     stride: Positive = 0.02,
-    chain: Literal["langevin", "mala", "hmc"] = "langevin",
+    chain: Literal["langevin", "metropolis", "mala", "hmc"] = "langevin",
 ) -> Recipe:
     """First the VAE, then a flow of its codes, then an energy that corrects the flow by short chains.
 
@@ -49,7 +50,7 @@ def recipe(
       lr: learning rate of Adam at its peak, a tenth of it for the energy; a cosine takes it to zero.
       moves: of a chain, in training and of a sample.
       stride: variance of the noise of a move.
-      chain: whose moves; those of mala and hmc may be refused, so that chains tend to the prior itself.
+      chain: whose moves; all but Langevin's may be refused (`tilt/accepted`), so that chains tend to the prior itself.
     """
     coder, prior, energy = (
         optax.adam(optax.cosine_decay_schedule(rate, count)) for rate, count in zip((lr, lr, 0.1 * lr), steps, strict=True)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax.chains import Field, Kernel, contrast, langevin, log_mean, run, scalar
+from genjax.chains import Field, Kernel, Run, contrast, langevin, log_mean, run, scalar
 from genjax.model import Batch, Loss, Model, Params, Phase, as_batch, example_keys, memory_under, named, need, stream, under
 from genjax.nets import Net
 
@@ -53,15 +53,19 @@ def tilted(
             raise ValueError(f"tilted moves x along the gradient of log p, and {batch['x'].dtype} has none: give real numbers")
         return {"base": base.init(stream(key, "base"), batch), "energy": scalar(net, stream(key, "energy"), batch["x"])}
 
-    def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
+    def walk(params: Params, keys: jax.Array, y: jax.Array | None) -> Run:
         draft = base.sample(params["base"], keys, y)
-        return run(kernel(lambda x: log_p(params, x, y)), named(keys, "tilt"), draft, steps).x
+        return run(kernel(lambda x: log_p(params, x, y)), named(keys, "tilt"), draft, steps)
+
+    def sample(params: Params, keys: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        return walk(params, keys, y).x
 
     def loss(params: Params, key: jax.Array, batch: Batch) -> Loss:
-        chains = jax.lax.stop_gradient(sample(jax.lax.stop_gradient(params), example_keys(key, batch), batch.get("y")))
-        on_data, on_chains = e(params, batch["x"]), e(params, chains)
+        chains = jax.lax.stop_gradient(walk(jax.lax.stop_gradient(params), example_keys(key, batch), batch.get("y")))
+        on_data, on_chains = e(params, batch["x"]), e(params, chains.x)
         value, seen = contrast(on_data, on_chains)
-        return Loss(value + alpha * jnp.mean(on_data**2 + on_chains**2), seen)  # 1
+        value += alpha * jnp.mean(on_data**2 + on_chains**2)  # 1
+        return Loss(value, seen | {"accepted": chains.accepted.mean()})
 
     first = tuple(tuple(under("base", phase) for phase in stage) for stage in base.stages)
     stages = (*first, (Phase("tilt", loss, ("energy",), tx),))
