@@ -1,5 +1,7 @@
 """Processes, grids and samplers: a mixture and a normal whose denoisers are known, steps counted, ends clean."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from benchmarks import samplers as oracle
 from genjax import schedules
-from genjax.samplers import ancestral, ddim, euler, heun, stochastic_edm
+from genjax.samplers import ancestral, ddim, euler, fresh, heun, stochastic_edm
 from genjax.schedules import (
     At,
     at,
@@ -259,6 +261,28 @@ def test_stochastic_samplers_draw_a_normal(sampler, process):
     error = 4 * SCALE / count**0.5
     np.testing.assert_allclose(x.mean(), MEAN, atol=error)
     np.testing.assert_allclose(x.std(), SCALE, atol=error / 2**0.5 + 0.02 * SCALE)  # and 2 % for finite steps
+
+
+def test_the_stochastic_edm_sampler_by_the_papers_loop():
+    """Algorithm 2 of 2206.00364 step by step in sigma, with the library's noise."""
+    churn, least, most, excess, count = 30.0, 0.1, 20.0, 1.01, 12
+    process, keys = exploding(), jax.random.split(KEY, 5)
+    with jax.enable_x64(True):
+        times = karras_grid()(process, count)
+        sigmas = [float(process.sigma(t)) for t in times]
+        denoised = lambda x, sigma: MEAN + SCALE**2 / (SCALE**2 + sigma**2) * (x - MEAN)
+        x = start = sigmas[0] * np.linspace(-1.5, 1.5, 5).reshape(5, 1)
+        for i, (now, then) in enumerate(itertools.pairwise(sigmas)):
+            gamma = min(churn / count, 2**0.5 - 1) if least <= now <= most else 0.0
+            up = now * (1 + gamma)
+            x = x + (up**2 - now**2) ** 0.5 * excess * np.asarray(fresh(keys, i, jnp.asarray(x)))
+            slope = (x - denoised(x, up)) / up
+            ahead = x + (then - up) * slope
+            if then:
+                ahead = x + (then - up) * 0.5 * (slope + (ahead - denoised(ahead, then)) / then)
+            x = ahead
+        got = stochastic_edm(churn, least, most, excess)(gaussian_denoiser(process), process, times, jnp.asarray(start), keys)
+    np.testing.assert_allclose(got, x, rtol=1e-6)
 
 
 def test_the_sde_solver_has_second_order_in_its_drift(monkeypatch):
