@@ -1,4 +1,5 @@
-"""What any model with codes or a density can be asked to do: reconstruct, interpolate, do arithmetic, find the odd one out.
+"""What any model with codes, a density or a denoiser can be asked to do: reconstruct, interpolate, do arithmetic, find the odd
+one out, fill in.
 
 Pure functions over the fields of a `Model`; each names the field it needs and refuses a model that lacks it. All codes of one
 call are drawn with the same key, hence example k of every batch with the same noise: the ends of a path are exactly the
@@ -7,15 +8,20 @@ reconstructions, and in a - b + c the noise of b and c cancels.
     path      code_t = p(code_a, code_b, t), t = 0 .. 1, p on the great circle (Shoemake 1985; 1609.04468) or the line
     direction E[code | attribute] - E[code | no attribute]                           (attribute vectors, 1512.09300)
     score     -log p(x), or its upper bound -bound(x), nats: high for what the model has not seen
+    fill in   x where it is known, elsewhere drawn given that: by reverse steps of a diffusion beside the known part under the
+              same noise, each taken several times (RePaint, 2201.09865), or by chains of p that move the rest
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.model import Batch, Model, Params, need
+from genjax.chains import Field, Kernel, fold, langevin, run
+from genjax.model import Batch, Model, Params, as_batch, named, need, normal
+from genjax.schedules import Grid, at, back, karras_grid
 
 Path = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]  # (a, b (B, *code), t ()) -> codes between them
 
@@ -118,3 +124,63 @@ def anomaly_score(model: Model, params: Params, key: jax.Array, batch: Batch, sa
     if model.energy is not None:
         return model.energy(params, batch["x"], batch.get("y"))
     return -need(model, "bound", "anomaly_score")(params, key, batch, samples)
+
+
+# ---- filling in ------------------------------------------------------------------------------------------------------
+
+
+def inpaint(
+    model: Model, params: Params, keys: jax.Array, x: jax.Array, known: jax.Array, y: jax.Array | None = None, *,
+    steps: int = 100, again: int = 5, grid: Grid = karras_grid(),
+) -> jax.Array:  # fmt: skip
+    """(B, *x): x itself where it is known, elsewhere drawn by a diffusion model to fit.
+
+    Args:
+      keys: (B,), one a sample.
+      known: bool, of x's shape or one that broadcasts to it.
+      steps: from noise to data.
+      again: how often each is taken. In between it is undone by noise, so that what was drawn can adapt to what is known; once
+        is faster, and fits badly.
+      grid: of times.
+    """
+    denoise, process = need(model, "denoise", "inpaint"), model.process
+    if again < 1:
+        raise ValueError(f"inpaint takes each step again >= 1 times, not again={again}")
+    times = grid(process, steps)
+
+    def visit(x_t: jax.Array, level: tuple) -> tuple[jax.Array, None]:
+        number, t, s = level
+        now, then = at(process, t), at(process, s)
+        q = back(now, then)
+
+        def turn(carry: tuple, k: jax.Array) -> tuple:
+            noise = lambda name: normal(named(fold(keys, number * again + k), name), x.shape[1:])
+            drawn = q.of_x * carry[0] + q.of_clean * denoise(params, carry[0], t, y) + jnp.sqrt(q.small) * noise("drawn")
+            x_s = jnp.where(known, then.alpha * x + then.sigma * noise("known"), drawn)
+            return (now.alpha / then.alpha * x_s + jnp.sqrt(q.large) * noise("undone"), x_s), None
+
+        return jax.lax.scan(turn, (x_t, x_t), jnp.arange(again))[0][1], None
+
+    start = process.sigma(times[0]) * normal(named(keys, "start"), x.shape[1:])
+    return jax.lax.scan(visit, start, (jnp.arange(steps), times[:-1], times[1:]))[0]
+
+
+def inpaint_by_chains(
+    model: Model, params: Params, keys: jax.Array, x: jax.Array, known: jax.Array, y: jax.Array | None = None, *,
+    kernel: Callable[[Field], Kernel] = partial(langevin, step=0.01), moves: int = 1000,
+) -> jax.Array:  # fmt: skip
+    """(B, *x): x itself where it is known, elsewhere where chains of p given that have come from noise.
+
+    Args:
+      model: with `energy`, or a `log_prob` that has a gradient.
+      keys, known: as of `inpaint`.
+      kernel: log p -> how chains move, see `genjax.chains`.
+      moves: of a chain.
+    """
+    filled = lambda z: jnp.where(known, x, z)
+    if model.energy is not None:
+        log_p = lambda z: -model.energy(params, filled(z), y)
+    else:
+        density = need(model, "log_prob", "inpaint_by_chains")
+        log_p = lambda z: density(params, as_batch(filled(z), y))
+    return filled(run(kernel(log_p), named(keys, "walk"), normal(named(keys, "start"), x.shape[1:]), moves).x)

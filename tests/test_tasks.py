@@ -1,5 +1,7 @@
 """The verbs against models whose answers are known in closed form."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,10 +9,12 @@ import optax
 import pytest
 
 from genjax import tasks
+from genjax.chains import mala
 from genjax.densities import flat_sum, normal_log_prob
 from genjax.families.vae import vae
 from genjax.model import Model, as_batch, example_keys, normal
 from genjax.nets import mlp
+from genjax.schedules import cosine, exploding
 
 KEY = jax.random.key(3)
 
@@ -129,6 +133,52 @@ def test_the_score_is_the_energy_where_that_is_all_that_is_known():
 def test_the_score_falls_back_on_the_bound_with_its_samples():
     model = MODEL._replace(log_prob=None, bound=lambda params, key, batch, samples=1: -samples * jnp.ones(5))
     close(tasks.anomaly_score(model, PARAMS, KEY, data(1), samples=7), 7)
+
+
+# ---- filling in --------------------------------------------------------------------------------------------------------
+
+CENTRE, COVARIANCE = jnp.array([0.3, -0.2]), jnp.array([[0.5, 0.36], [0.36, 0.4]])
+GIVEN_FIRST = jnp.array([1.0, 9.0])  # of which the second is to be filled in
+
+
+def of_the_second(x):
+    """Are draws those of the second number given the first?"""
+    np.testing.assert_array_equal(x[:, 0], 1.0)
+    slope = COVARIANCE[0, 1] / COVARIANCE[0, 0]
+    mean, scale = CENTRE[1] + slope * (1.0 - CENTRE[0]), jnp.sqrt(COVARIANCE[1, 1] - slope * COVARIANCE[0, 1])
+    return float(abs(x[:, 1].mean() - mean) / scale), float(x[:, 1].std() / scale)
+
+
+@pytest.mark.parametrize("process", [cosine(), exploding()], ids=["cosine", "exploding"])
+def test_a_denoiser_fills_in_what_fits(process):
+    def denoise(params, x_t, t, y=None):
+        alpha, sigma = process.alpha(t), process.sigma(t)
+        gain = alpha * COVARIANCE @ jnp.linalg.inv(alpha**2 * COVARIANCE + sigma**2 * jnp.eye(2))
+        return CENTRE + (x_t - alpha * CENTRE) @ gain.T
+
+    model, keys = MODEL._replace(denoise=denoise, process=process), jax.random.split(KEY, 4000)
+    x, known = jnp.tile(GIVEN_FIRST, (4000, 1)), jnp.array([True, False])
+    fill = lambda steps, again: jax.jit(lambda: tasks.inpaint(model, {}, keys, x, known, steps=steps, again=again))()
+    off, scale = of_the_second(fill(200, 20))
+    assert off < 0.1 and abs(scale - 1) < 0.06
+    assert of_the_second(fill(200, 1))[0] > 0.3  # once is not enough
+    alone = tasks.inpaint(model, {}, keys[7:8], x[:1], known, steps=3, again=2)
+    np.testing.assert_allclose(fill(3, 2)[7], alone[0], atol=1e-5)
+    with pytest.raises(ValueError, match="again >= 1 times, not again=0"):
+        fill(3, 0)
+
+
+@pytest.mark.parametrize("known_as", ["energy", "log_prob"])
+def test_chains_fill_in_what_fits(known_as):
+    log_p = lambda x: -0.5 * jnp.einsum("bi,ij,bj->b", x - CENTRE, jnp.linalg.inv(COVARIANCE), x - CENTRE)
+    say = {"energy": lambda params, x, y=None: -log_p(x), "log_prob": lambda params, batch: log_p(batch["x"])}
+    model = MODEL._replace(**{"log_prob": None, known_as: say[known_as]})
+    x, known, keys = jnp.tile(GIVEN_FIRST, (4000, 1)), jnp.array([True, False]), jax.random.split(KEY, 4000)
+    fill = partial(tasks.inpaint_by_chains, kernel=partial(mala, step=0.1), moves=100)
+    off, scale = of_the_second(jax.jit(lambda: fill(model, {}, keys, x, known))())
+    assert off < 4 / 4000**0.5 and abs(scale - 1) < 4 / 8000**0.5
+    with pytest.raises(ValueError, match="needs a model with `log_prob`"):
+        fill(MODEL._replace(log_prob=None), {}, keys, x, known)
 
 
 def test_every_verb_runs_compiled_on_a_conditional_vae():
