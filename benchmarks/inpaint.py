@@ -22,7 +22,8 @@ from genjax.metrics.features import classifier, shown_reals
 from genjax.report import picture
 from genjax.trained import Trained, reopen
 
-COUNT, AGAIN, STEPS, AT_ONCE = 200, (1, 5), 100, 50
+COUNT, STEPS, AT_ONCE = 200, 100, 50
+AGAIN = {1: "once", 5: "five times"}
 
 
 def filled(run: Trained, x: np.ndarray, known: np.ndarray, again: int, seed: int) -> np.ndarray:
@@ -45,7 +46,7 @@ def main() -> None:
     known = np.broadcast_to(np.arange(x.shape[1]).reshape(-1, 1, 1) < x.shape[1] // 2, x.shape[1:])
     whole = shown_reals(data.spec, raw)
     ways = {"whole": whole, "lower half missing": np.where(known, whole, 0.0)}
-    ways |= {f"filled in, each step taken {n} times": filled(run, x, known, n, 0) for n in AGAIN}
+    ways |= {f"filled in, each step taken {words}": filled(run, x, known, n, 0) for n, words in AGAIN.items()}
     lines = []
     for name, shown in ways.items():
         share = float((features.classify(shown) == labels).mean())
