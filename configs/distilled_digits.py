@@ -46,7 +46,7 @@ def recipe(
     """
     if len(steps) != 1 + len(halvings):
         raise ValueError(f"steps={steps} are {len(steps)}: give one for the teacher and one for each of halvings={halvings}")
-    if any(more != 2 * few for more, few in pairwise(halvings)):
+    if not (consistency or reflow) and any(more != 2 * few for more, few in pairwise(halvings)):
         raise ValueError(f"halvings={halvings}: each student takes half the steps of the one before")
     if consistency and reflow:
         raise ValueError("--consistency and --reflow are two ways to distil once: give one of them")

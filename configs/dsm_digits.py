@@ -16,7 +16,7 @@ data = "digits"
 def recipe(
     spec: Spec,
     width: int = 512,
-    steps: int = 3000,
+    steps: int = 10_000,
     batch: int = 128,
     lr: Positive = 1e-3,
     largest: Positive = 10.0,

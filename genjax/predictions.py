@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from genjax.nets import Net
 from genjax.schedules import Process, levels
 
-STEEPEST = 1e3  # DDPM's chain asks for 157
+STEEPEST = 5e4  # where alpha is 0 it is 1e5, which `noise` divides by; DDPM's chain asks for 157
 
 
 class Prediction(NamedTuple):

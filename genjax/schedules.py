@@ -24,7 +24,7 @@ class Process(NamedTuple):
 
     alpha: Callable[[Scalar], jax.Array]
     sigma: Callable[[Scalar], jax.Array]
-    span: tuple[float, float] = (0.0, 1.0)  # the least and the greatest time that a denoiser is asked about
+    span: tuple[float, float] = (0.0, 1.0)  # the least and the greatest time of training
 
 
 Times = Callable[[jax.Array, Process], jax.Array]  # (key, process) -> one time
@@ -198,13 +198,11 @@ def lognormal_times(mean: float = -1.2, scale: float = 1.2) -> Times:
 
 
 def uniform_grid() -> Grid:
-    """Even in time, from the end of the span to its beginning, then 0; where it begins at 0, that is one time."""
+    """Even in time, from the end of the span to 0: every second time of it is one of the grid of half as many steps.
 
-    def grid(process, steps):
-        low, high = process.span
-        return _ended(jnp.linspace(high, low, _some(steps))) if low > 0 else jnp.linspace(high, low, _some(steps) + 1)
-
-    return grid
+    Where the span begins above 0 the last steps begin below it, with so little noise that they leave x as it is.
+    """
+    return lambda process, steps: jnp.linspace(process.span[1], 0.0, _some(steps) + 1)
 
 
 def karras_grid(rho: float = 7.0, least: float = 0.002, most: float = 80.0) -> Grid:

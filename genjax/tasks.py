@@ -172,7 +172,7 @@ def inpaint_by_chains(
     """(B, *x): x itself where it is known, elsewhere where chains of p given that have come from noise.
 
     Args:
-      model: with `energy`, or a `log_prob` that has a gradient.
+      model: of real numbers, with `energy`, or a `log_prob` that has a gradient.
       keys, known: as of `inpaint`.
       kernel: log p -> how chains move, see `genjax.chains`.
       moves: of a chain.

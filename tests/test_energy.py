@@ -33,6 +33,7 @@ from genjax.families.energy import direct, energy, geometric, minus_gradient, sc
 from genjax.families.flow import flow
 from genjax.families.rbm import annealed_log_partition, base_rates, free_energy, gibbs, log_partition, rbm
 from genjax.hybrids.adversarial import adversarial
+from genjax.hybrids.rewarded import rewarded
 from genjax.hybrids.tilted import tilted
 from genjax.model import as_batch, need
 from genjax.nets import Net, mlp
@@ -230,10 +231,10 @@ def test_log_mean_and_its_error():
      r"the shape of its data, \(4, 4\); this network gives \(4,\)"),
     (lambda: tilted(plane(), small((1,)), optax.sgd(1.0)).init(KEY, flat(4)), r"this network gives \(4, 1\)"),
     (lambda: tilted(plane(), small(()), optax.sgd(1.0)).init(KEY, as_batch(jnp.zeros((4, 2), int))), "give real numbers"),
-    (lambda: ais(jnp.linspace(0.5, 1.0, 5)), "rise from 0 to 1, not 5 from 0.5 to 1"),
-    (lambda: ais(jnp.linspace(1.0, 0.0, 5)), "rise from 0 to 1, not 5 from 1 to 0"),
-    (lambda: ais(jnp.array([0.0, 0.9, 0.5, 1.0])), "rise from 0 to 1, not 4"),
-    (lambda: adversarial(rbm(3, (4,), optax.sgd(1.0)), small(()), *[optax.sgd(1.0)] * 2), "adversarial needs `trains`"),
+    (lambda: ais(jnp.linspace(0.5, 1.0, 5)), "lead from 0 to 1, not 5 from 0.5 to 1"),
+    (lambda: ais(jnp.linspace(1.0, 0.0, 5)), "lead from 0 to 1, not 5 from 1 to 0"),
+    (lambda: moved(adversarial(rbm(3, (4,), optax.sgd(1.0)), small(()), *[optax.sgd(1.0)] * 2)), "coins, which have no"),
+    (lambda: moved(rewarded(rbm(3, (4,), optax.sgd(1.0)), lambda x, y=None: x.sum(1), optax.sgd(1.0)), 1), "way=likelihood"),
     (lambda: rbm(0, (4,), optax.sgd(1.0)), "hidden >= 1, not hidden=0"),
     (lambda: rbm(3, (4,), optax.sgd(1.0), steps=0), "steps >= 1, not steps=0"),
     (lambda: rbm(3, (4,), optax.sgd(1.0)).init(KEY, as_batch(jnp.full((2, 4), 0.5))), "holds values 0.5 .. 0.5: prepare with"),
@@ -252,6 +253,11 @@ def plane():
 
 def flat(count):
     return as_batch(jnp.zeros((count, 2)))
+
+
+def moved(model, stage=0):
+    data = as_batch(jnp.ones((2, 4)))
+    genjax.make_step(model, stage)(genjax.next_stage(model, genjax.init(model, KEY, data), stage), data)
 
 
 def ais(times):

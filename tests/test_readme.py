@@ -21,6 +21,8 @@ def test_own_family_and_own_hybrid_train():
     for block in blocks:
         exec(block, names)
     data = load("grid")
+    recipe = names["recipe"](data.spec)
+    assert recipe.model.log_prob and recipe.steps == (2000,) and names["data"] == "grid"
     batch = as_batch(jnp.asarray(data.splits["train"].x[:256]))
     for model in (names["mixture"](4, 2, names["optax"].adam(1e-1)), names["rightward"]):
         state, step = genjax.init(model, jax.random.key(0), batch), jax.jit(genjax.make_step(model))

@@ -23,7 +23,7 @@ def conditioned(model: Model, encoder: Net, *, along: Sequence[str] | None = Non
     """A model of x given y as the batch holds it.
 
     Args:
-      model: any model made with classes=GIVEN; where it has `memory`, the encoder must be frozen.
+      model: any model made with classes=GIVEN; where any part of it has `memory`, the encoder must be frozen.
       encoder: y (B, ...) -> what the model's networks see.
       along: phases of the model that train the encoder too; None all of them, () none, so that it is frozen.
       weights: parameters of the encoder to begin with.
@@ -31,6 +31,7 @@ def conditioned(model: Model, encoder: Net, *, along: Sequence[str] | None = Non
     Returns:
       A Model that generates through its encoder too, unless that is frozen: one that learns from it starts with both.
     """
+    along = None if along is None else tuple(along)
     names = {phase.name for stage in model.stages for phase in stage}
     if unknown := set(along or ()) - names:
         raise ValueError(f"conditioned has no phase {', '.join(sorted(unknown))} to train the encoder along; there are "

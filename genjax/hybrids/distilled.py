@@ -58,6 +58,7 @@ def distilled(
         params = {name: model.init(stream(key, name), batch) for name, model in (("teacher", teacher), ("student", student))}
         for mine, other in pairs if copied else ():
             _alike(get(params["student"], mine), get(params["teacher"], other))
+        jax.eval_shape(learn, params, key, batch)  # what the lesson refuses, it refuses before the teacher's training
         return params
 
     def learn(params: Params, key: jax.Array, batch: Batch) -> Loss:
@@ -83,7 +84,7 @@ def distilled(
 def halved(steps: int, grid: Grid = uniform_grid()) -> Lesson:
     """Progressive distillation of 2 `steps` steps of DDIM on `grid` into `steps`, with which the student then samples.
 
-    Every second time of the grid must be one of the grid of half as many steps, as in `uniform_grid` and `trailing_grid`.
+    Every second time of the grid must be one of the grid of half as many steps, as of `uniform_grid` and `trailing_grid`.
     """
 
     def lesson(student, teacher, process, keys, x):
@@ -130,7 +131,7 @@ def straightened(steps: int = 20, grid: Grid = uniform_grid(), times: Times = un
         x_0 = jax.lax.stop_gradient(ddim()(teacher, process, ends, process.sigma(ends[0]) * eps))
         t = jax.vmap(lambda key: times(stream(key, "time"), process))(keys)
         alpha, sigma = levels(process, t, x.ndim)
-        weight = ((alpha + sigma) / sigma) ** 2  # that of the drift's own error
+        weight = jnp.minimum((alpha + sigma) / sigma, 100.0) ** 2  # that of the drift's own error, but for the last hundredth
         return jnp.mean(weight * (student(alpha * x_0 + sigma * eps, t) - x_0) ** 2, axis=range(1, x.ndim))  # 3
 
     return lesson
@@ -154,7 +155,7 @@ def _check_even(process: Process, grid: Grid, steps: int) -> None:
     with jax.ensure_compile_time_eval():
         even = np.allclose(grid(process, 2 * steps)[::2], grid(process, steps), atol=1e-6)
     if not even:
-        raise ValueError("halved needs a grid of which every second time is one of half as many steps: trailing_grid()")
+        raise ValueError("halved needs a grid of which every second time is one of half as many steps: uniform_grid()")
 
 
 def _alike(mine: Sequence, other: Sequence) -> None:

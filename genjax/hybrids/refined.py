@@ -92,9 +92,7 @@ def polished(
     sampler: Sampler = ddim(), grid: Grid = uniform_grid(),
 ) -> jax.Array:  # fmt: skip
     """(1) of drafts (B, ...), one key each: `steps` steps of the sampler from the time `start` to 0."""
-    low, high = process.span
-    times = (low + (start - low) * (grid(process, steps)[:-1] - low) / (high - low), jnp.zeros(1))
-    times = jnp.concatenate(times)
+    times = start * grid(process, steps) / process.span[1]
     eps = normal(named(keys, "noise"), draft.shape[1:])
     x = noised(process, draft, eps, jnp.full(len(draft), times[0]))
     return sampler(denoise, process, times, x, keys)

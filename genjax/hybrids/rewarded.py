@@ -90,7 +90,7 @@ def likelihood(anchor: float = 0.0) -> Way:
         density = need(model, "log_prob", "rewarded by likelihood")
 
         def loss(params: Params, reference: Params, key: jax.Array, batch: Batch) -> Loss:
-            x, y = jax.lax.stop_gradient(_drawn(model, params, key, batch))
+            x, y = _drawn(model, jax.lax.stop_gradient(params), key, batch)
             log_p, earned = density(params, batch | {"x": x}), reward(x, y)
             drift = jax.lax.stop_gradient(log_p - density(reference, batch | {"x": x}))
             gain = jax.lax.stop_gradient(earned - anchor * drift)

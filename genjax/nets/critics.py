@@ -152,7 +152,7 @@ class _Projection(nn.Module):
     def __call__(self, h: jax.Array, y: jax.Array | None = None) -> jax.Array:
         if self.classes == GIVEN and y is not None and y.ndim == 2:
             return nn.Dense(1)(h)[:, 0] + jnp.sum(nn.Dense(h.shape[-1], use_bias=False, name="given")(y) * h, axis=-1)
-        if self.classes == GIVEN:
+        if self.classes == GIVEN and y is not None:
             raise ValueError("this projection critic reads arrays (B, C); for labels give it their number, classes=10")
         if y is None or y.ndim != 1 or not jnp.issubdtype(y.dtype, jnp.integer):
             raise ValueError("a projection critic needs integer labels (B,) beside x, or arrays (B, C) with classes=GIVEN: "
