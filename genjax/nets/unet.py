@@ -50,8 +50,8 @@ def unet(
     """
     widths, attention = tuple(widths), tuple(attention)
     heads = (heads,) * len(widths) if isinstance(heads, int) else tuple(heads)
-    if not widths or min(*widths, *heads, patch, blocks) < 1:
-        raise ValueError(f"a UNet needs widths, heads, patch and blocks of 1 or more, not {widths}, {heads}, {patch}, {blocks}")
+    if not widths or min(*widths, *heads, patch) < 1:
+        raise ValueError(f"a UNet needs widths, heads and a patch of 1 or more, not {widths}, {heads} and {patch}")
     if any(not 0 <= level <= len(widths) for level in attention):
         raise ValueError(f"attention={attention}: levels are 0 .. {len(widths) - 1}, and {len(widths)} is the middle")
     if len(heads) != len(widths) or any(width % number for width, number in zip(widths, heads, strict=True)):
