@@ -1,8 +1,8 @@
 """CIFAR-10-JPEG75 from a DCGAN told the class: ships and cars can be told, animals are smeared; 90 min on one core.
 
 adversarial(implicit(dcgan_generator, classes), projection(dcgan_critic)), the non-saturating game with lazy R1; sample.py takes
---label. The images have been through JPEG, so that no distance compares with published ones of CIFAR-10. Needs a data folder with
-`cifar10_jpeg75` (--data-dir or GENJAX_DATA).
+--label. The images have been through JPEG, so that no distance compares with published ones of CIFAR-10. Needs a data folder
+with `cifar10_jpeg75` (--data-dir or GENJAX_DATA).
 """
 
 import optax
