@@ -31,7 +31,7 @@ from genjax.model import Loss, Model, Phase, as_batch, get, pick, place, put, st
 from genjax.nets import dit, gpt, made, mlp, timed_mlp, unet
 from genjax.precision import half
 from genjax.samplers import ddim
-from genjax.schedules import cosine, noised, straight, uniform_grid
+from genjax.schedules import cosine, karras_grid, noised, straight, uniform_grid
 from genjax.splines import affine
 from tests.table import LATENT, batch, model, small, start, toy_autoencoder, toy_diffusion, toy_vae
 
@@ -258,7 +258,7 @@ def test_denoising_loss_of_the_true_denoiser_is_its_variance():
 
     silent = Net(lambda key, *inputs: {"w": jnp.zeros(())}, lambda params, x, t, y: x * params["w"])
     zeros = as_batch(jnp.zeros((4000, 3)))
-    silent_model = diffusion(silent, (3,), optax.sgd(1.0), prediction=noise)
+    silent_model = diffusion(silent, (3,), optax.sgd(1.0), prediction=noise, grid=karras_grid())
     loss = silent_model.stages[0][0].loss({"denoiser": {"w": jnp.zeros(())}}, KEY, zeros)
     np.testing.assert_allclose(loss.value, 1.0, atol=0.05)
 
