@@ -447,7 +447,7 @@ TABLE: dict[str, Callable[..., Model]] = {
         toy_vae(tx), small(()), tx or adam(), tx or adam(), colouring, first=0.5, every=1, sees=reconstructions(toy_vae())
     ),
     "reaching(flow)": lambda tx=None: reaching(
-        toy_flow(tx), flattened(()), tx or adam(), tx or adam(), noising, every=1, game=hinge
+        toy_flow(tx), flattened(()), tx or adam(), tx or adam(), noising, every=1, game=two_sided
     ),
     "adversarial(stepwise)": lambda tx=None: adversarial(
         stepwise(flattened(SHAPE), SHAPE, LATENT, cosine(), 2),
@@ -541,6 +541,7 @@ def compiled(name: str, stage: int = 0) -> Callable:
 
 
 BLIND = {  # stages that look at no data
+    ("distilled(diffusion), straight", 1),
     ("rewarded(adversarial(implicit))", 1),
     ("rewarded(lora(adversarial(implicit)))", 1),
     ("rewarded(autoregressive)", 1),
