@@ -540,6 +540,7 @@ def compiled(name: str, stage: int = 0) -> Callable:
     return jax.jit(genjax.make_step(model(name), stage))
 
 
+TOGETHER = {"unclip(diffusion, diffusion)"}  # tell an example from the others of the batch, under pmap from those of its device
 BLIND = {  # stages that look at no data
     ("distilled(diffusion), straight", 1),
     ("rewarded(adversarial(implicit))", 1),

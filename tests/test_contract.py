@@ -27,6 +27,7 @@ from tests.table import (
     PUBLIC,
     QUICK,
     TABLE,
+    TOGETHER,
     batch,
     batches,
     compiled,
@@ -204,7 +205,7 @@ def test_four_devices_equal_one(name):
     close(four, sgd_steps_of_one_device(name))
 
 
-@each_public
+@rows([name for name in PUBLIC if name not in TOGETHER], FEW)
 def test_pmap_equals_jit(name):
     (state, metrics) = sgd_steps(name, lambda m: parallel.pmapped(genjax.make_step(m, axis_name="data")))
     (wanted, other) = sgd_steps_of_one_device(name)
