@@ -109,8 +109,8 @@ def edm_weight(data_scale: float = 0.5) -> Weight:
 
 def likelihood_weight() -> Weight:
     """-1/2 dSNR/dt times the length of the span: with uniform times the loss is, in nats a dimension, the part of the
-    variational bound that can be trained (2107.00630, eq. 17; 2101.09258). For data that have a density its
-    mean over times is infinite where the span begins without noise, as that of `cosine` does: the bound's own is then, too.
+    variational bound that can be trained (2107.00630, eq. 17; 2101.09258). For data that have a density its mean over times
+    is infinite where the span begins without noise, as that of `cosine` does: the bound's own is then, too.
     """
 
     def weight(process, t):

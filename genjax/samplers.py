@@ -96,7 +96,7 @@ def ancestral(share: float | None = 0.0) -> Sampler:
             q = back(step.now, step.then)
             left = step.then.sigma > 0  # in the last step the variance is 0, where a root has no slope
             scale = jnp.where(left, jnp.sqrt(jnp.where(left, q.between(by), 1.0)), 0.0)
-            return q.of_x * x + q.of_clean * clean + scale * fresh(keys, step.number, x), None
+            return q.mean(x, clean) + scale * fresh(keys, step.number, x), None
 
         return jax.lax.scan(move, x, steps(process, times))[0]
 
@@ -140,7 +140,6 @@ def stochastic_edm(churn: float = 40.0, least: float = 0.05, most: float = 50.0,
       least, most: S_tmin and S_tmax, the ratios between which that is done.
       excess: S_noise, standard deviation of the noise put in.
     """
-
     if not (churn >= 0 and excess > 0):
         raise ValueError(f"stochastic_edm puts noise in: churn >= 0 and excess > 0, not churn={churn}, excess={excess}")
 

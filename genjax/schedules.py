@@ -157,6 +157,10 @@ class Back(NamedTuple):
     small: jax.Array
     large: jax.Array
 
+    def mean(self, x: jax.Array, clean: jax.Array) -> jax.Array:
+        """Of x_s."""
+        return self.of_x * x + self.of_clean * clean
+
     def between(self, share: Scalar) -> jax.Array:
         """The variance whose logarithm lies this share of the way from `small` to `large` (2102.09672, eq. 15)."""
         return self.small ** (1.0 - share) * self.large**share
@@ -168,6 +172,11 @@ def back(now: At, then: At) -> Back:
     large = jnp.maximum(now.sigma**2 - (kept * then.sigma) ** 2, 0.0)
     power = now.sigma**2
     return Back(kept * then.sigma**2 / power, then.alpha * large / power, large * then.sigma**2 / power, large)
+
+
+def onward(x: jax.Array, eps: jax.Array, now: At, then: At) -> jax.Array:
+    """x_t ~ q(x_t | x_s) from x = x_s, the forward process a part of its way, for t = now, s = then."""
+    return now.alpha / then.alpha * x + jnp.sqrt(back(now, then).large) * eps
 
 
 # ---- times of training ---------------------------------------------------------------------------------------------------

@@ -202,7 +202,7 @@ def _push(past: jax.Array, newest: jax.Array) -> jax.Array:
 
 def _ancestral(x: jax.Array, clean: jax.Array, step: Step, keys: jax.Array) -> jax.Array:
     q = back(step.now, step.then)
-    return q.of_x * x + q.of_clean * clean + jnp.sqrt(q.small) * fresh(keys, step.number, x)
+    return q.mean(x, clean) + jnp.sqrt(q.small) * fresh(keys, step.number, x)
 
 
 def _checked(order: int, most: int, sampler: Sampler) -> Sampler:

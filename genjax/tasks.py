@@ -21,7 +21,7 @@ import numpy as np
 
 from genjax.chains import Field, Kernel, fold, langevin, run
 from genjax.model import Batch, Model, Params, as_batch, named, need, normal
-from genjax.schedules import Grid, at, back, karras_grid
+from genjax.schedules import Grid, at, back, karras_grid, onward
 
 Path = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]  # (a, b (B, *code), t ()) -> codes between them
 
@@ -155,9 +155,9 @@ def inpaint(
 
         def turn(carry: tuple, k: jax.Array) -> tuple:
             noise = lambda name: normal(named(fold(keys, number * again + k), name), x.shape[1:])
-            drawn = q.of_x * carry[0] + q.of_clean * denoise(params, carry[0], t, y) + jnp.sqrt(q.small) * noise("drawn")
+            drawn = q.mean(carry[0], denoise(params, carry[0], t, y)) + jnp.sqrt(q.small) * noise("drawn")
             x_s = jnp.where(known, then.alpha * x + then.sigma * noise("known"), drawn)
-            return (now.alpha / then.alpha * x_s + jnp.sqrt(q.large) * noise("undone"), x_s), None
+            return (onward(x_s, noise("undone"), now, then), x_s), None
 
         return jax.lax.scan(turn, (x_t, x_t), jnp.arange(again))[0][1], None
 

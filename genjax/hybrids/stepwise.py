@@ -16,7 +16,7 @@ from genjax.hybrids.adversarial import Sees
 from genjax.hybrids.penalties import Seen, Told
 from genjax.model import Batch, Model, Params, example_keys, named, normal, stream
 from genjax.nets import Net
-from genjax.schedules import Process, at, back, check_noise, noised
+from genjax.schedules import Process, at, back, check_noise, noised, onward
 
 
 def stepwise(generator: Net, shape: Sequence[int], latent: Sequence[int], process: Process, steps: int = 4) -> Model:
@@ -61,7 +61,7 @@ def steps_of(generator: Net, latent: Sequence[int], process: Process, steps: int
         number = jax.vmap(lambda key: jax.random.randint(key, (), 0, steps))(some("step"))
         t, s = times[number], times[number + 1]
         x_s = noised(process, x, normal(some("noise"), x.shape[1:]), s)
-        x_t = _onward(process, x_s, normal(some("more"), x.shape[1:]), s, t)
+        x_t = onward(x_s, normal(some("more"), x.shape[1:]), at(process, t, x.ndim), at(process, s, x.ndim))
         made = _drawn(generator, params, some("back"), process, x_t, t, s, latent)
         return (x_s, t, Told(x_t)), (made, t, Told(x_t))
 
@@ -75,13 +75,6 @@ def _times(process: Process, steps: int) -> jax.Array:
     return jnp.linspace(process.span[1], 0.0, steps + 1)
 
 
-def _onward(process: Process, x_s: jax.Array, eps: jax.Array, s: jax.Array, t: jax.Array) -> jax.Array:
-    """x_t ~ q(x_t | x_s)."""
-    now, then = at(process, t, x_s.ndim), at(process, s, x_s.ndim)
-    kept = now.alpha / then.alpha
-    return kept * x_s + jnp.sqrt(back(now, then).large) * eps
-
-
 def _drawn(
     generator: Net, params: Params, keys: jax.Array, process: Process, x_t: jax.Array, t: jax.Array, s: jax.Array,
     latent: Sequence[int],
@@ -91,4 +84,4 @@ def _drawn(
     x_0 = generator.apply(params["generator"], x_t, jnp.broadcast_to(t, x_t.shape[:1]), z)
     q = back(at(process, t, x_t.ndim), at(process, s, x_t.ndim))
     eps = normal(named(keys, "eps"), x_t.shape[1:])
-    return q.of_x * x_t + q.of_clean * x_0 + jnp.sqrt(q.small) * eps
+    return q.mean(x_t, x_0) + jnp.sqrt(q.small) * eps
