@@ -168,6 +168,19 @@ def test_a_denoiser_fills_in_what_fits(process):
         fill(3, 0)
 
 
+def test_what_is_known_is_seen_under_the_noise_of_its_time():
+    asked, process = [], cosine()
+    denoise = lambda params, x_t, t, y=None: (asked.append((float(t), np.asarray(x_t[:, 0]))), jnp.zeros_like(x_t))[1]
+    model, x = MODEL._replace(denoise=denoise, process=process), jnp.tile(GIVEN_FIRST, (4000, 1))
+    with jax.disable_jit():
+        tasks.inpaint(model, {}, jax.random.split(KEY, 4000), x, jnp.array([True, False]), steps=4, again=2)
+    assert len(asked) == 8
+    for t, seen in asked[1:]:  # the first is noise alone
+        alpha, sigma = float(process.alpha(t)), float(process.sigma(t))
+        assert abs(seen.mean() - alpha) < 4 * sigma / 4000**0.5 + 1e-6
+        assert abs(seen.std() / sigma - 1) < 4 / 8000**0.5
+
+
 @pytest.mark.parametrize("known_as", ["energy", "log_prob"])
 def test_chains_fill_in_what_fits(known_as):
     log_p = lambda x: -0.5 * jnp.einsum("bi,ij,bj->b", x - CENTRE, jnp.linalg.inv(COVARIANCE), x - CENTRE)
