@@ -19,11 +19,12 @@ from genjax.families.vae import vae
 from genjax.hybrids.adversarial import adversarial
 from genjax.job import plan
 from genjax.model import as_batch, get
-from genjax.monitors import FEWEST, WATCHES, Monitors, above, below, grown, of_inverse, of_samples, outgrown, row_above
+from genjax.monitors import FEWEST, Monitors, of_inverse, of_samples, row_above
 from genjax.nets import Net
 from genjax.pieces import norms, scanned_piece
 from genjax.report import windows
 from genjax.run import Ended, Loop, train
+from genjax.watches import WATCHES, above, below, grown, outgrown
 from tests.table import LATENT, SHAPE, TABLE, batch, compiled, small, start, toy_diffusion, toy_vae
 from tests.test_cli import After
 
